@@ -168,6 +168,15 @@ class Codebook:
             return code
         return vocabulary.terms[code].label
 
+    def level_label(self, level: str) -> str:
+        """Return the reader's words for a level name such as ``rater=client``."""
+        column, _, code = level.partition("=")
+        return self.label(column, code) if code else level
+
+    def level_labels(self, levels: Iterable[str]) -> dict[str, str]:
+        """Return level name -> reader's words, for each level given."""
+        return {level: self.level_label(level) for level in levels}
+
     def extended(self, additions: Mapping[str, Mapping[str, Any]]) -> "Codebook":
         """Return a codebook with further terms.
 
@@ -243,9 +252,7 @@ def _vocabulary(name: str, terms: Iterable[Term]) -> Vocabulary:
         if term.parent is not None and term.parent not in by_code:
             raise CodebookError(f"vocabulary '{name}': parent '{term.parent}' is not a code")
         for spelling in (term.label, *term.synonyms):
-            if spellings.get(normalise(spelling)) is None:
-                claim(spelling, Match(term.code))
-            elif spelling != term.label:
+            if spellings.get(normalise(spelling)) is None or spelling != term.label:
                 claim(spelling, Match(term.code))
         for version, forms in term.versions.items():
             for spelling in (version, *forms):

@@ -1,5 +1,6 @@
 """Problems found in a review's files, in a reviewer's words."""
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Literal
@@ -109,3 +110,28 @@ def unique_problems(problems: Iterable[Problem]) -> list[Problem]:
     for p in problems:
         seen.setdefault(astuple(p), p)
     return list(seen.values())
+
+
+def terminal_table(problems: Iterable[Problem], width: int = 100) -> str:
+    """Return problems as plain lines for a terminal, one block per problem, with a count.
+
+    Parameters
+    ----------
+    problems
+        Errors and notes in any order.
+    width
+        Characters per line.
+    """
+    listed = sort_problems(problems)
+    lines = []
+    for problem in listed:
+        mark = "✗" if problem.severity == "error" else "·"
+        lines += textwrap.wrap(
+            str(problem), width, initial_indent=f"{mark} ", subsequent_indent="  "
+        )
+    n_errors = len(errors_only(listed))
+    n_notes = len(listed) - n_errors
+    counts = [f"{n_errors} problem{'' if n_errors == 1 else 's'}"]
+    if n_notes:
+        counts.append(f"{n_notes} note{'' if n_notes == 1 else 's'}")
+    return "\n".join([*lines, ", ".join(counts)])

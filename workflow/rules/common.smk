@@ -1,0 +1,51 @@
+from glob import glob
+
+import yaml
+from snakemake.utils import validate
+
+validate(config, "../schemas/config.schema.yaml")
+
+ANALYSES = list(config["analyses"])
+SHARED_SETTINGS = ("metric", "rho", "ci_level", "prediction", "where")
+
+with open(workflow.source_path("../library.yaml")) as manifest:
+    LIBRARY = yaml.safe_load(manifest)
+
+
+wildcard_constraints:
+    analysis="|".join(ANALYSES),
+
+
+def expand_paths(patterns):
+    """Return the files behind paths and globs; a path without a file stays, to be missed."""
+    found = {path: None for p in patterns for path in sorted(glob(p)) or [p]}
+    return list(found)
+
+
+def get_library(*rooms):
+    """Return the library files of some rooms as inputs, so that editing one reruns its users."""
+    return [
+        workflow.source_path(f"../scripts/alliance_meta/{file}")
+        for room in ("base", *rooms)
+        for file in LIBRARY[room]
+    ]
+
+
+def get_settings(analysis):
+    """Return the settings of one analysis, with those of the review where it has none."""
+    shared = {key: config[key] for key in SHARED_SETTINGS}
+    own = config["analyses"][analysis] or {}
+    files = expand_paths(own["effects"]) if own.get("effects") else SHEETS
+    return {**shared, **own, "effects": files}
+
+
+def get_analysis_settings(wildcards):
+    return get_settings(wildcards.analysis)
+
+
+def get_analysis_title(wildcards):
+    return config["analyses"][wildcards.analysis].get("title", wildcards.analysis)
+
+
+SHEETS = expand_paths(config["effects"])
+REFERENCES = expand_paths(config["references"])

@@ -1,0 +1,23 @@
+# The table of problems is a log, not an output: Snakemake keeps logs of failed jobs. The
+# outputs are marked update(), so that a failed check leaves the earlier ones in place.
+rule validate_extractions:
+    input:
+        sheets=SHEETS,
+        references=REFERENCES,
+        library=get_library("extraction", "effect_sizes"),
+    output:
+        extractions=update("data/extracted/extractions.csv"),
+        references=update("data/extracted/references.json"),
+        notes=update("data/extracted/validation_notes.csv"),
+    log:
+        messages="logs/validate_extractions.log",
+        problems="results/validation.csv",
+    conda:
+        "../../environment.yml"
+    params:
+        vocabulary=config["vocabulary"],
+        metric=config["metric"],
+    message:
+        "Checking the coded extractions"
+    script:
+        "../scripts/validate_extractions.py"

@@ -1,0 +1,196 @@
+"""Command line: start a review, check it, run it."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+from alliance_meta import __version__
+from alliance_meta.codebook import CodebookError, load_codebook
+from alliance_meta.configuration import (
+    analysis_settings,
+    configuration_problems,
+    expand_paths,
+    read_yaml,
+    with_defaults,
+)
+from alliance_meta.problems import (
+    Problem,
+    errors_only,
+    problems_table,
+    terminal_table,
+    unique_problems,
+)
+from alliance_meta.tables import write_table
+
+WORKFLOW = Path(__file__).resolve().parents[2]
+CONFIG_FILE = "config/config.yaml"
+REPORT_FILE = "reports/synthesis.html"
+
+STEP = re.compile(r"^(\d+) of (\d+) steps")
+RULE_MESSAGE = re.compile(r"^Job \d+: (.*?)(?: \(.*)?$")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="alliance-meta",
+        description="From coded study extractions on the therapeutic alliance to a synthesis.",
+    )
+    parser.add_argument("--version", action="version", version=f"alliance-meta {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    new = commands.add_parser("new", help="start a review of your own in a new folder")
+    new.add_argument("folder", type=Path)
+    check = commands.add_parser("check", help="list all problems in a review's sheets")
+    check.add_argument("folder", type=Path, nargs="?", default=Path())
+    run = commands.add_parser("run", help="run a review and write its report")
+    run.add_argument("folder", type=Path, nargs="?", default=Path())
+    run.add_argument("--cores", default="all", help="processors to use (default: all)")
+    run.add_argument("snakemake", nargs=argparse.REMAINDER, help="further options of snakemake")
+    options = parser.parse_args(arguments)
+    if options.command == "new":
+        return start_review(options.folder)
+    if options.command == "check":
+        return check_review(options.folder)
+    return run_review(options.folder, options.cores, options.snakemake)
+
+
+def start_review(folder: Path) -> int:
+    """Make a review with three example rows; refuse to touch a folder that holds files."""
+    from alliance_meta.starter import write_starter
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        print(f"{folder} exists and is not empty; choose another folder.", file=sys.stderr)
+        return 1
+    write_starter(folder)
+    print(f"{folder} is ready. Next:")
+    print(f"  1. code your studies in {folder / 'data/raw/effects.csv'}")
+    print(f"  2. alliance-meta check {folder}")
+    print(f"  3. alliance-meta run {folder}")
+    return 0
+
+
+def find_problems(folder: Path) -> list[Problem]:
+    """Return every problem and note in a review: configuration, sheets, analyses.
+
+    Parameters
+    ----------
+    folder
+        The review.
+    """
+    config, problems = read_yaml(folder / CONFIG_FILE, name=CONFIG_FILE)
+    if problems:
+        return problems
+    schema = yaml.safe_load(
+        (WORKFLOW / "schemas" / "config.schema.yaml").read_text(encoding="utf-8")
+    )
+    problems = configuration_problems(config, schema, name=CONFIG_FILE)
+    if problems:
+        return problems
+    config = with_defaults(config, schema)
+    try:
+        codebook = load_codebook().extended(config["vocabulary"])
+    except CodebookError as error:
+        text = str(error)
+        return [Problem(CONFIG_FILE, text[:1].upper() + text[1:] + ".", column="vocabulary")]
+
+    # these imports cost seconds, which a misspelt key need not wait for
+    from alliance_meta.effect_sizes import check_effects, convert_effects
+    from alliance_meta.extraction import check_sheets
+    from alliance_meta.models.checks import check_analyses
+
+    extraction = check_sheets(
+        [(name, folder / name) for name in expand_paths(config["effects"], folder)],
+        [(name, folder / name) for name in expand_paths(config["references"], folder)],
+        codebook=codebook,
+    )
+    problems = [
+        *extraction.problems,
+        *check_effects(extraction.effects, metric=config["metric"]),
+    ]
+    if not errors_only(problems):
+        analyses = {name: analysis_settings(config, name, folder) for name in config["analyses"]}
+        table = convert_effects(extraction.effects, metric=config["metric"]).table
+        problems += check_analyses(table, analyses, file=CONFIG_FILE)
+    return unique_problems(problems)
+
+
+def check_review(folder: Path) -> int:
+    """Print all problems and write ``results/validation.csv``; 1 if any is an error."""
+    problems = find_problems(folder)
+    write_table(problems_table(problems), folder / "results" / "validation.csv")
+    if problems:
+        print(terminal_table(problems))
+    else:
+        print("No problems.")
+    return 1 if errors_only(problems) else 0
+
+
+def run_review(folder: Path, cores: str, extra: Sequence[str]) -> int:
+    """Run the workflow on a review with a progress bar; return Snakemake's exit code."""
+    config = folder / CONFIG_FILE
+    if not config.is_file():
+        text = f"{config} does not exist; start a review with: alliance-meta new FOLDER"
+        print(text, file=sys.stderr)
+        return 1
+    command = [
+        *(sys.executable, "-m", "snakemake"),
+        *("--snakefile", str(WORKFLOW / "Snakefile")),
+        *("--directory", str(folder)),
+        *("--cores", cores),
+        *[option for option in extra if option != "--"],
+    ]
+    # the profiles stand beside the workflow, where Snakemake looks for them by itself only
+    # when it is started there
+    profiles = WORKFLOW.parent / "profiles"
+    if not any(option.startswith("--workflow-profile") for option in extra):
+        command += ["--workflow-profile", str(profiles / "default")]
+    code = _follow(command)
+    if code == 0:
+        print(f"Report: {folder / REPORT_FILE}")
+    return code
+
+
+def _follow(command: Sequence[str]) -> int:
+    """Run Snakemake, turn its step counts into a bar, and show its output if it fails."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    lines: list[str] = []
+    with (
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+        ) as process,
+        tqdm(unit="step", bar_format="{desc:<46.46} {bar} {n_fmt}/{total_fmt}", total=1) as bar,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if step := STEP.match(line):
+                bar.total = int(step[2])
+                bar.n = int(step[1])
+                bar.refresh()
+            elif rule := RULE_MESSAGE.match(line):
+                bar.set_description_str(rule[1])
+        code = process.wait()
+        if code == 0:
+            bar.set_description_str("Done")
+            bar.n = bar.total
+            bar.refresh()
+    if code != 0:
+        sys.stderr.writelines(lines)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,461 @@
+"""One analysis: effect sizes and a specification in, the contract's tables out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from alliance_meta.effect_sizes import aggregate_effects
+from alliance_meta.models.design import (
+    Design,
+    build_design,
+    encode_values,
+    formula_variables,
+    order_levels,
+)
+from alliance_meta.models.pooling import Estimate, PooledFit, fit_pooled
+from alliance_meta.models.selection import select_rows
+from alliance_meta.models.specification import ModelSpecification, SpecificationError
+
+Array = NDArray[np.float64]
+
+COEFFICIENT_COLUMNS = ["term", "estimate", "se", "statistic", "df", "p_value", "ci_low", "ci_high"]
+SUMMARY_COLUMNS = [
+    "level",
+    "k_studies",
+    "k_samples",
+    "k_effects",
+    "n_total",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "pi_low",
+    "pi_high",
+]
+HETEROGENEITY_COLUMNS = ["parameter", "estimate", "ci_low", "ci_high"]
+LINE_COLUMNS = ["moderator", "x", "estimate", "ci_low", "ci_high"]
+CODE_COLUMNS = [
+    "instrument",
+    "instrument_version",
+    "component",
+    "rater",
+    "timing",
+    "outcome_measure",
+    "outcome_domain",
+    "year",
+]
+INCLUDED_COLUMNS = [
+    "effect_id",
+    "study_id",
+    "sample_id",
+    "yi",
+    "vi",
+    "n",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "weight",
+    "label",
+    "level",
+]
+
+# below this the Satterthwaite approximation is outside its validated range (Tipton 2015)
+MINIMUM_ROBUST_DF = 4.0
+MINIMUM_STUDIES_PER_LEVEL = 2
+SEVERAL = "several"
+
+
+@dataclass(frozen=True)
+class AnalysisResult:
+    """Tables of one analysis, in the columns of the file contract.
+
+    Attributes
+    ----------
+    spec
+        The specification with all defaults resolved.
+    coefficients, summary, heterogeneity
+        As the contract names them; empty tables if nothing could be estimated.
+    included, left_out
+        Rows that entered the model, with weights, and rows that did not, with reasons.
+    line
+        Fitted line of a single numeric moderator on the reporting scale; else empty.
+    references
+        Categorical moderator -> reference level.
+    set_apart
+        Names of levels that are shown but not tested.
+    warnings
+        Full sentences.
+    failure
+        Why nothing could be estimated; empty if something was.
+    """
+
+    spec: ModelSpecification
+    coefficients: pd.DataFrame
+    summary: pd.DataFrame
+    heterogeneity: pd.DataFrame
+    included: pd.DataFrame
+    left_out: pd.DataFrame
+    line: pd.DataFrame
+    references: Mapping[str, str] = field(default_factory=dict)
+    set_apart: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What the model sees: effects, or one composite per sample and moderator value."""
+
+    data: pd.DataFrame
+    y: Array
+    v: Array
+
+
+def reporting_scale(values: Array | float, metric: str) -> Array:
+    """Transform from the analysis metric to the reporting scale (r for Fisher's z)."""
+    array = np.asarray(values, dtype=float)
+    return np.tanh(array) if metric == "fisher_z" else array
+
+
+def analyse(
+    effects: pd.DataFrame,
+    spec: ModelSpecification,
+    *,
+    labels: Mapping[str, str] | None = None,
+    files: Sequence[str] | None = None,
+) -> AnalysisResult:
+    """Run one analysis.
+
+    Parameters
+    ----------
+    effects
+        Effect sizes table (see ``convert_effects``).
+    spec
+        What to do; defaults are resolved from the rows that enter.
+    labels
+        Study -> label for figures (default: the study's name).
+    files
+        Sheets whose rows may enter (default: all).
+
+    Returns
+    -------
+    AnalysisResult
+
+    Raises
+    ------
+    SpecificationError
+        If the specification names unknown columns or asks for something undefined.
+    """
+    variables = formula_variables(spec.moderators)
+    selection = select_rows(effects, spec, variables, files=files)
+    data = selection.data
+    dependent = bool(data["study_id"].duplicated().any())
+    spec = spec.resolve(dependent=dependent)
+    notes = list(selection.notes)
+    if data.empty:
+        return _failed(spec, data, selection.left_out, "No effect satisfies this analysis.", notes)
+
+    apart_mask, apart = _rare_levels(data, variables)
+    tested = data.loc[~apart_mask]
+    overall_units = _units(data, spec, ())
+    try:
+        overall = _fit(overall_units, np.ones((len(overall_units.y), 1)), spec)
+        if variables:
+            units = _units(tested, spec, variables)
+            design = build_design(units.data, spec.moderators, spec.reference)
+            fit = _fit(units, design.X, spec)
+            null = _fit(units, np.ones((len(units.y), 1)), spec)
+            notes += _overlap_notes(units, spec, variables)
+        else:
+            units, fit, null = overall_units, overall, None
+            design = build_design(units.data, "", {})
+    except _TooFewError as error:
+        if variables or len(data) != 1:
+            return _failed(spec, data, selection.left_out, str(error), notes)
+        return _single_effect(data, spec, selection.left_out, labels or {}, notes)
+
+    for name in apart:
+        notes.append(f"{name} has effects from fewer than two studies: shown, not tested.")
+    coefficients = _coefficient_table(fit, design.terms)
+    notes += _low_df_notes(coefficients, spec)
+    included = _included_table(units, fit, data, tested, apart_mask, spec, variables, labels or {})
+    return AnalysisResult(
+        spec=spec,
+        coefficients=coefficients,
+        summary=_summary_table(fit, overall, design, data, tested, apart, variables, spec),
+        heterogeneity=_heterogeneity_table(fit, null, design, spec),
+        included=included,
+        left_out=selection.left_out,
+        line=_line_table(fit, design, units.data, spec),
+        references=dict(design.references or {}),
+        set_apart=tuple(apart),
+        warnings=tuple(notes),
+    )
+
+
+class _TooFewError(SpecificationError):
+    """Fewer independent units than the model needs."""
+
+
+def _fit(units: _Units, X: Array, spec: ModelSpecification) -> PooledFit:
+    clusters = pd.factorize(units.data["study_id"])[0]
+    robust = spec.inference == "cr2"
+    n_units = int(clusters.max()) + 1 if robust else len(units.y)
+    noun = "studies" if robust else "effects"
+    if n_units <= X.shape[1]:
+        raise _TooFewError(
+            f"{n_units} independent {noun} cannot support {X.shape[1]} coefficients."
+        )
+    return fit_pooled(units.y, units.v, X, clusters, spec)
+
+
+def _units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str]) -> _Units:
+    """Return the rows of the model; composites for the aggregated model."""
+    y, v = data["yi"].to_numpy(float), data["vi"].to_numpy(float)
+    if spec.model != "aggregated":
+        return _Units(data.reset_index(drop=True), y, v)
+    keys = ["study_id", "sample_id", *variables]
+    codes = data.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    composite = aggregate_effects(y, v, codes, spec.rho)
+    rows = []
+    for _, members in data.groupby(codes, sort=False):
+        row = members.iloc[0].copy()
+        if len(members) > 1:
+            row["effect_id"] = f"{row['sample_id']} ({len(members)} effects)"
+            row["n"] = members["n"].max()
+            for name in CODE_COLUMNS:
+                if members[name].nunique(dropna=False) > 1:
+                    row[name] = SEVERAL if isinstance(row[name], str) else np.nan
+        rows.append(row)
+    merged = pd.DataFrame(rows).astype(data.dtypes.to_dict()).reset_index(drop=True)
+    merged["yi"], merged["vi"] = composite.y, composite.v
+    return _Units(merged, composite.y, composite.v)
+
+
+def _rare_levels(
+    data: pd.DataFrame, variables: Sequence[str]
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return which rows belong to a level of fewer than two studies, and those levels."""
+    mask = np.zeros(len(data), dtype=bool)
+    names = []
+    for variable in variables:
+        if pd.api.types.is_numeric_dtype(data[variable]):
+            continue
+        studies = data.groupby(variable)["study_id"].nunique()
+        for level in order_levels(data[variable]):
+            if studies[level] < MINIMUM_STUDIES_PER_LEVEL:
+                mask |= (data[variable] == level).to_numpy()
+                names.append(f"{variable}={level}")
+    return mask, names
+
+
+def _overlap_notes(units: _Units, spec: ModelSpecification, variables: Sequence[str]) -> list[str]:
+    if spec.model != "aggregated":
+        return []
+    n_shared = int((units.data.groupby("sample_id").size() > 1).sum())
+    if not n_shared:
+        return []
+    verb = "sample contributes" if n_shared == 1 else "samples contribute"
+    return [
+        f"{n_shared} {verb} one composite to each of several values of "
+        f"{', '.join(variables)}; this model takes those composites as independent."
+    ]
+
+
+def _low_df_notes(coefficients: pd.DataFrame, spec: ModelSpecification) -> list[str]:
+    if spec.inference != "cr2":
+        return []
+    low = coefficients.loc[coefficients["df"] < MINIMUM_ROBUST_DF, "term"]
+    if low.empty:
+        return []
+    return [
+        f"Fewer than {MINIMUM_ROBUST_DF:.0f} robust degrees of freedom for {', '.join(low)}: "
+        "these p-values and intervals are not trustworthy (Tipton, 2015)."
+    ]
+
+
+def _coefficient_table(fit: PooledFit, terms: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for term, unit in zip(terms, np.eye(len(terms)), strict=True):
+        e = fit.contrast(unit)
+        df = np.nan if np.isinf(e.df) else e.df
+        rows.append((term, e.value, e.se, e.statistic, df, e.p_value, e.ci_low, e.ci_high))
+    return pd.DataFrame(rows, columns=COEFFICIENT_COLUMNS)
+
+
+def _counts(data: pd.DataFrame) -> tuple[int, int, int, float]:
+    n_total = data.groupby("sample_id")["n"].max().sum(min_count=1)
+    return (
+        data["study_id"].nunique(),
+        data["sample_id"].nunique(),
+        len(data),
+        float(n_total),
+    )
+
+
+def _summary_row(
+    level: str, data: pd.DataFrame, estimate: Estimate | None, value: float, metric: str
+) -> tuple[object, ...]:
+    if estimate is None:
+        numbers = [value, np.nan, np.nan, np.nan, np.nan]
+    else:
+        e = estimate
+        numbers = [e.value, e.ci_low, e.ci_high, e.pi_low, e.pi_high]
+    return (level, *_counts(data), *reporting_scale(np.array(numbers), metric))
+
+
+def _summary_table(
+    fit: PooledFit,
+    overall: PooledFit,
+    design: Design,
+    data: pd.DataFrame,
+    tested: pd.DataFrame,
+    apart: Sequence[str],
+    variables: Sequence[str],
+    spec: ModelSpecification,
+) -> pd.DataFrame:
+    rows = [_summary_row("overall", data, overall.contrast(np.ones(1)), np.nan, spec.metric)]
+    for level in design.levels:
+        members = tested.loc[tested[level.moderator] == level.value]
+        estimate = fit.contrast(level.contrast)
+        rows.append(_summary_row(level.name, members, estimate, np.nan, spec.metric))
+    for name in apart:
+        variable, value = name.split("=", 1)
+        members = data.loc[data[variable] == value]
+        mean = aggregate_effects(
+            members["yi"].to_numpy(float),
+            members["vi"].to_numpy(float),
+            np.zeros(len(members), dtype=int),
+            spec.rho,
+        )
+        rows.append(_summary_row(name, members, None, float(mean.y[0]), spec.metric))
+    return _with_integer_counts(pd.DataFrame(rows, columns=SUMMARY_COLUMNS))
+
+
+def _with_integer_counts(table: pd.DataFrame) -> pd.DataFrame:
+    counts = ["k_studies", "k_samples", "k_effects", "n_total"]
+    table[counts] = table[counts].astype("Int64")
+    return table
+
+
+def _heterogeneity_table(
+    fit: PooledFit, null: PooledFit | None, design: Design, spec: ModelSpecification
+) -> pd.DataFrame:
+    rows = [(name, *values) for name, values in fit.heterogeneity.items()]
+    if null is not None:
+        missing = (np.nan, np.nan)
+        if spec.model != "common_effect":
+            explained = 100 * max(0.0, 1 - fit.tau2 / null.tau2) if null.tau2 > 0 else np.nan
+            rows.append(("R2", explained, *missing))
+        slopes = [j for j, term in enumerate(design.terms) if term != "Intercept"]
+        # without an intercept the test would be of all level means being zero
+        test = fit.test(np.eye(len(design.terms))[slopes])
+        df2 = np.nan if np.isinf(test.df2) else test.df2
+        rows += [
+            ("QM", test.statistic, *missing),
+            ("QM_df1", test.df1, *missing),
+            ("QM_df2", df2, *missing),
+            ("QM_p", test.p_value, *missing),
+        ]
+    return pd.DataFrame(rows, columns=HETEROGENEITY_COLUMNS)
+
+
+def _included_table(
+    units: _Units,
+    fit: PooledFit,
+    data: pd.DataFrame,
+    tested: pd.DataFrame,
+    apart_mask: NDArray[np.bool_],
+    spec: ModelSpecification,
+    variables: Sequence[str],
+    labels: Mapping[str, str],
+) -> pd.DataFrame:
+    frame = units.data.copy()
+    frame["weight"] = 100 * fit.weights / fit.weights.sum()
+    if apart_mask.any():
+        apart = _units(data.loc[apart_mask], spec, variables).data.copy()
+        apart["weight"] = np.nan
+        frame = pd.concat([frame, apart], ignore_index=True)
+    half = stats.norm.isf((1 - spec.ci_level) / 2) * np.sqrt(frame["vi"].to_numpy(float))
+    y = frame["yi"].to_numpy(float)
+    frame["estimate"] = reporting_scale(y, spec.metric)
+    frame["ci_low"] = reporting_scale(y - half, spec.metric)
+    frame["ci_high"] = reporting_scale(y + half, spec.metric)
+    frame["label"] = [labels.get(s, s) for s in frame["study_id"]]
+    categorical = [v for v in variables if not pd.api.types.is_numeric_dtype(frame[v])]
+    if len(variables) == 1 and categorical:
+        name = categorical[0]
+        frame["level"] = name + "=" + frame[name].astype(str)
+    else:
+        frame["level"] = ""
+    extra = [c for c in [*CODE_COLUMNS, *variables] if c not in INCLUDED_COLUMNS]
+    return frame[[*INCLUDED_COLUMNS, *dict.fromkeys(extra)]]
+
+
+def _line_table(
+    fit: PooledFit, design: Design, data: pd.DataFrame, spec: ModelSpecification
+) -> pd.DataFrame:
+    """Return the fitted line over the range of a single numeric moderator."""
+    if len(design.continuous) != 1 or design.levels:
+        return pd.DataFrame(columns=LINE_COLUMNS)
+    name = design.continuous[0]
+    x = np.linspace(data[name].min(), data[name].max(), 61)
+    estimates = [fit.contrast(row) for row in encode_values(design, pd.DataFrame({name: x}))]
+    columns = [
+        reporting_scale(np.array([getattr(e, part) for e in estimates]), spec.metric)
+        for part in ("value", "ci_low", "ci_high")
+    ]
+    table = pd.DataFrame(dict(zip(LINE_COLUMNS[2:], columns, strict=True)))
+    table.insert(0, "moderator", name)
+    table.insert(1, "x", x)
+    return table
+
+
+def _failed(
+    spec: ModelSpecification,
+    data: pd.DataFrame,
+    left_out: pd.DataFrame,
+    reason: str,
+    notes: Sequence[str],
+) -> AnalysisResult:
+    rows = [_summary_row("overall", data, None, np.nan, spec.metric)]
+    return AnalysisResult(
+        spec=spec,
+        coefficients=pd.DataFrame(columns=COEFFICIENT_COLUMNS),
+        summary=_with_integer_counts(pd.DataFrame(rows, columns=SUMMARY_COLUMNS)),
+        heterogeneity=pd.DataFrame(columns=HETEROGENEITY_COLUMNS),
+        included=pd.DataFrame(columns=[*INCLUDED_COLUMNS, *CODE_COLUMNS]),
+        left_out=left_out,
+        line=pd.DataFrame(columns=LINE_COLUMNS),
+        warnings=tuple(notes),
+        failure=reason,
+    )
+
+
+def _single_effect(
+    data: pd.DataFrame,
+    spec: ModelSpecification,
+    left_out: pd.DataFrame,
+    labels: Mapping[str, str],
+    notes: Sequence[str],
+) -> AnalysisResult:
+    """Return a lone effect with its own confidence interval and no heterogeneity."""
+    alone = replace(spec, model="common_effect", tau2=None, inference="z")
+    units = _units(data, alone, ())
+    fit = fit_pooled(units.y, units.v, np.ones((1, 1)), np.zeros(1, dtype=np.intp), alone)
+    design = Design(np.ones((1, 1)), ("Intercept",))
+    none = np.zeros(len(data), dtype=bool)
+    note = "A single effect: it is shown with its own interval; nothing was pooled."
+    return AnalysisResult(
+        spec=alone,
+        coefficients=_coefficient_table(fit, design.terms),
+        summary=_summary_table(fit, fit, design, data, data, (), (), alone),
+        heterogeneity=pd.DataFrame(columns=HETEROGENEITY_COLUMNS),
+        included=_included_table(units, fit, data, data, none, alone, (), labels),
+        left_out=left_out,
+        line=pd.DataFrame(columns=LINE_COLUMNS),
+        warnings=(*notes, note),
+    )

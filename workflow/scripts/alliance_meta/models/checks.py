@@ -1,0 +1,84 @@
+"""Checks of all analyses before the first is fitted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from alliance_meta.models.design import build_design, formula_variables
+from alliance_meta.models.selection import select_rows
+from alliance_meta.models.specification import ModelSpecification, SpecificationError
+from alliance_meta.problems import Problem
+
+
+def check_analyses(
+    effects: pd.DataFrame, analyses: Mapping[str, Mapping[str, Any]], *, file: str
+) -> list[Problem]:
+    """Return everything in the analyses' settings that cannot work on these effects.
+
+    Parameters
+    ----------
+    effects
+        Effect sizes table.
+    analyses
+        Name -> settings (see ``ModelSpecification``); ``effects`` lists the sheets.
+    file
+        Name of the configuration file, for the messages.
+
+    Returns
+    -------
+    list of Problem
+        Errors, and notes on analyses that no row enters.
+    """
+    problems: list[Problem] = []
+    known_files = set(effects["source_file"])
+    for name, settings in analyses.items():
+        place = f"analyses.{name}"
+
+        def report(
+            key: str, text: str, value: str = "", *, place: str = place, note: bool = False
+        ) -> None:
+            problems.append(
+                Problem(
+                    file=file,
+                    column=f"{place}.{key}" if key else place,
+                    value=value,
+                    problem=text[:1].upper() + text[1:].rstrip(".") + ".",
+                    code="analysis_setting",
+                    severity="note" if note else "error",
+                )
+            )
+
+        files = settings.get("effects")
+        for missing in [f for f in files or [] if f not in known_files]:
+            report("effects", f"no row comes from '{missing}'", missing)
+        try:
+            spec = ModelSpecification.from_mapping(settings)
+            variables = formula_variables(spec.moderators)
+            data = select_rows(effects, spec, variables, files=files).data
+        except SpecificationError as error:
+            for text in str(error).split("; "):
+                report("", text)
+            continue
+        _check_references(spec, variables, data, report)
+        if data.empty:
+            report("where", "no effect satisfies this analysis", spec.where, note=True)
+            continue
+        try:
+            build_design(data, spec.moderators, spec.reference)
+        except SpecificationError as error:
+            report("moderators", str(error), spec.moderators)
+    return problems
+
+
+def _check_references(
+    spec: ModelSpecification, variables: tuple[str, ...], data: pd.DataFrame, report: Any
+) -> None:
+    for moderator, level in spec.reference.items():
+        if moderator not in variables:
+            report("reference", f"'{moderator}' is not among the moderators", moderator)
+        elif pd.api.types.is_numeric_dtype(data[moderator]):
+            report("reference", f"'{moderator}' is numeric and has no reference level", level)
+        elif len(data) and level not in set(data[moderator]):
+            levels = ", ".join(sorted(set(data[moderator])))
+            report("reference", f"no effect has {moderator} '{level}'; there are: {levels}", level)

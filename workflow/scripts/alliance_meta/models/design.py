@@ -1,0 +1,183 @@
+"""Design matrices from moderator formulas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import formulaic
+import numpy as np
+import pandas as pd
+from formulaic.errors import FormulaicError
+from numpy.typing import NDArray
+
+from alliance_meta.models.specification import SpecificationError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of a categorical moderator and the contrast that estimates it."""
+
+    moderator: str
+    value: str
+    contrast: Array
+
+    @property
+    def name(self) -> str:
+        """Name as ``summary.csv`` prints it."""
+        return f"{self.moderator}={self.value}"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A design matrix and what its columns mean.
+
+    Attributes
+    ----------
+    X
+        Shape (k, p).
+    terms
+        Column names as formulaic gives them, length p.
+    levels
+        Levels of every categorical moderator with their contrasts, shape (p,) each.
+    references
+        Categorical moderator -> its reference level.
+    continuous
+        Numeric moderators of the formula.
+    specification
+        The formula's encoder, for new values of the moderators; None without moderators.
+    """
+
+    X: Array
+    terms: tuple[str, ...]
+    levels: tuple[Level, ...] = ()
+    references: Mapping[str, str] | None = None
+    continuous: tuple[str, ...] = ()
+    specification: Any = None
+
+
+def formula_variables(formula: str) -> tuple[str, ...]:
+    """Return the columns that a moderator formula uses, sorted.
+
+    Raises
+    ------
+    SpecificationError
+        If the formula cannot be read.
+    """
+    if not formula.strip():
+        return ()
+    try:
+        parsed = formulaic.Formula(formula)
+        if hasattr(parsed, "lhs"):
+            raise SpecificationError(
+                f"moderators '{formula}': only the right-hand side is wanted, without '~'"
+            )
+        variables = parsed.required_variables
+    except (FormulaicError, SyntaxError) as error:
+        reason = str(error).splitlines()[0]
+        raise SpecificationError(f"moderators '{formula}' cannot be read: {reason}") from error
+    return tuple(sorted(str(v) for v in variables))
+
+
+def order_levels(values: pd.Series, reference: str | None = None) -> list[str]:
+    """Return the levels of a categorical moderator, reference first, then by frequency.
+
+    Ties are broken by name, so that the order never depends on the order of rows.
+    """
+    counts = values.dropna().astype(str).value_counts()
+    levels = sorted(counts.index, key=lambda level: (-counts[level], level))
+    if reference is not None and reference in levels:
+        levels.remove(reference)
+        levels.insert(0, reference)
+    return levels
+
+
+def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str]) -> Design:
+    """Encode moderators.
+
+    Parameters
+    ----------
+    data
+        One row per effect, no missing moderator; text columns are categorical.
+    formula
+        Right-hand side, such as "rater + year"; empty for the intercept alone.
+    reference
+        Categorical moderator -> reference level (default: the most frequent level).
+
+    Returns
+    -------
+    Design
+        Treatment coding; level contrasts average over the other moderators' levels with
+        equal weights and set numeric moderators to their means (estimated marginal means;
+        Searle, Speed & Milliken 1980).
+
+    Raises
+    ------
+    SpecificationError
+        If the formula fails on these data or two of its terms cannot be told apart.
+    """
+    variables = formula_variables(formula)
+    if not variables:
+        return Design(np.ones((len(data), 1)), ("Intercept",))
+    frame = data.loc[:, list(variables)].copy()
+    levels_of: dict[str, list[str]] = {}
+    for name in variables:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            levels_of[name] = order_levels(frame[name], reference.get(name))
+            frame[name] = pd.Categorical(frame[name].astype(str), categories=levels_of[name])
+    try:
+        matrix = formulaic.model_matrix(formula, frame)
+    except (FormulaicError, ValueError, TypeError, NameError) as error:
+        reason = str(error).splitlines()[0]
+        raise SpecificationError(f"moderators '{formula}' cannot be used: {reason}") from error
+    terms = tuple(str(c) for c in matrix.columns)
+    X = np.asarray(matrix, dtype=float)
+    _refuse_aliased(X, terms, formula)
+    specification = matrix.model_spec
+    return Design(
+        X,
+        terms,
+        _level_contrasts(frame, levels_of, specification),
+        {name: levels[0] for name, levels in levels_of.items()},
+        tuple(v for v in variables if v not in levels_of),
+        specification,
+    )
+
+
+def encode_values(design: Design, values: pd.DataFrame) -> Array:
+    """Return the design rows of new moderator values, shape (len(values), p)."""
+    return np.asarray(design.specification.get_model_matrix(values), dtype=float)
+
+
+def _level_contrasts(
+    frame: pd.DataFrame, levels_of: dict[str, list[str]], specification: Any
+) -> tuple[Level, ...]:
+    grid = pd.DataFrame({"_": [0]})
+    for name, levels in levels_of.items():
+        column = pd.DataFrame({name: pd.Categorical(levels, categories=levels)})
+        grid = grid.merge(column, how="cross")
+    for name in frame.columns:
+        if name not in levels_of:
+            grid[name] = frame[name].mean()
+    rows = np.asarray(specification.get_model_matrix(grid), dtype=float)
+    return tuple(
+        Level(name, level, rows[(grid[name] == level).to_numpy()].mean(axis=0))
+        for name, levels in levels_of.items()
+        for level in levels
+    )
+
+
+def _refuse_aliased(X: Array, terms: tuple[str, ...], formula: str) -> None:
+    """Raise if a column is a combination of the columns before it."""
+    scaled = X / np.where(norms := np.linalg.norm(X, axis=0), norms, 1.0)
+    aliased = [
+        terms[j]
+        for j in range(X.shape[1])
+        if np.linalg.matrix_rank(scaled[:, : j + 1]) < np.linalg.matrix_rank(scaled[:, :j]) + 1
+    ]
+    if aliased:
+        raise SpecificationError(
+            f"moderators '{formula}': {', '.join(aliased)} cannot be told apart from the other "
+            "terms in these data; leave a moderator out or merge levels"
+        )

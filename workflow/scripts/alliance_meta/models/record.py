@@ -1,0 +1,67 @@
+"""The record of an analysis: everything a reader needs to trace or repeat it."""
+
+import hashlib
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from alliance_meta import __version__
+from alliance_meta.codebook import Codebook
+from alliance_meta.models.analysis import AnalysisResult
+from alliance_meta.models.sentences import describe_analysis, model_label
+from alliance_meta.tables import to_records
+
+RECORDED_PACKAGES = ("pymare", "numpy", "scipy", "pandas", "formulaic")
+
+
+def hash_files(paths: Iterable[str]) -> dict[str, str]:
+    """Return path -> SHA-256 of the file's bytes, in the order given."""
+    return {str(p): hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths}
+
+
+def package_versions(packages: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]:
+    """Return versions of this package, Python, and the packages that did the sums."""
+    found = {"alliance-meta": __version__, "python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def model_record(
+    result: AnalysisResult, *, name: str, title: str, inputs: dict[str, str], codebook: Codebook
+) -> dict[str, Any]:
+    """Return the content of ``model.json``.
+
+    Parameters
+    ----------
+    result
+        A finished analysis.
+    name, title
+        Name of its folder, and its title.
+    inputs
+        Path -> SHA-256 of the files it rests on.
+    codebook
+        Gives the words for levels in sentences.
+    """
+    return {
+        "analysis": name,
+        "title": title,
+        "specification": {**asdict(result.spec), "reference": dict(result.spec.reference)},
+        "model_label": model_label(result),
+        "sentences": describe_analysis(result, codebook.level_label),
+        "warnings": list(result.warnings),
+        "failure": result.failure,
+        "references": dict(result.references),
+        "set_apart": list(result.set_apart),
+        "coefficients": to_records(result.coefficients),
+        "summary": to_records(result.summary),
+        "heterogeneity": to_records(result.heterogeneity),
+        "inputs": inputs,
+        "versions": package_versions(),
+    }

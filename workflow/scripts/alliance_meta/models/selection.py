@@ -1,0 +1,114 @@
+"""Which rows enter an analysis, and why the others do not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from alliance_meta.formatting import format_count
+from alliance_meta.models.specification import ModelSpecification, SpecificationError
+
+LEFT_OUT_COLUMNS = ["effect_id", "study_id", "reason"]
+
+METRIC_COLUMNS = {"fisher_z": ("z", "vz"), "r": ("r", "vr"), "generic": ("yi", "vi")}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows that enter, rows left out (with reasons), and sentences about both.
+
+    ``data`` has ``yi`` and ``vi`` on the analysis metric.
+    """
+
+    data: pd.DataFrame
+    left_out: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def select_rows(
+    effects: pd.DataFrame,
+    spec: ModelSpecification,
+    variables: Sequence[str],
+    *,
+    files: Sequence[str] | None = None,
+) -> Selection:
+    """Apply exclusions, files, the ``where`` expression and complete moderators.
+
+    Parameters
+    ----------
+    effects
+        Effect sizes table.
+    spec
+        Its ``where`` and ``metric`` are used.
+    variables
+        Moderator columns that must be filled.
+    files
+        Values of ``source_file`` that may enter (default: all).
+
+    Raises
+    ------
+    SpecificationError
+        If a moderator is no column, ``where`` cannot be evaluated, or a row that should
+        enter has no value on the metric.
+    """
+    unknown = [v for v in variables if v not in effects.columns]
+    if unknown:
+        raise SpecificationError(f"moderators: there is no column {', '.join(unknown)}")
+    data = effects.loc[effects["exclude_reason"].isna()]
+    if files is not None:
+        data = data.loc[data["source_file"].isin(list(files))]
+    data = data.loc[where_mask(data, spec.where)].copy()
+
+    y_column, v_column = METRIC_COLUMNS[spec.metric]
+    generic = data["conversion"] == "generic"
+    wrong = generic if spec.metric != "generic" else ~generic
+    if wrong.any():
+        names = ", ".join(data.loc[wrong, "effect_id"].head(5))
+        raise SpecificationError(
+            f"metric '{spec.metric}': {format_count(int(wrong.sum()), 'effect')} of another "
+            f"scale would enter ({names} …); leave them out with 'where' or set the metric"
+        )
+    data["yi"], data["vi"] = data[y_column], data[v_column]
+
+    missing = data[list(variables)].isna()
+    incomplete = missing.any(axis=1)
+    left_out = data.loc[incomplete, ["effect_id", "study_id"]].reset_index(drop=True)
+    left_out["reason"] = [
+        "no value for " + ", ".join(missing.columns[row]) for row in missing[incomplete].to_numpy()
+    ]
+    notes: tuple[str, ...] = ()
+    if incomplete.any():
+        n = int(incomplete.sum())
+        verb = "has" if n == 1 else "have"
+        notes = (
+            f"{format_count(n, 'effect')} {verb} no value for "
+            f"{' or '.join(variables)} and did not enter.",
+        )
+    return Selection(data.loc[~incomplete].reset_index(drop=True), left_out, notes)
+
+
+def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
+    """Evaluate a ``where`` expression, such as "rater == 'client' and year > 2000".
+
+    Comparisons with an empty cell are false, except ``!=``, which is true.
+
+    Raises
+    ------
+    SpecificationError
+        If the expression cannot be evaluated or does not give true or false for each row.
+    """
+    if not where.strip():
+        return pd.Series(True, index=data.index)
+    try:
+        # no resolvers and no locals: an expression sees columns and nothing else
+        mask = data.eval(where, engine="python", local_dict={}, global_dict={})
+    except pd.errors.UndefinedVariableError as error:
+        raise SpecificationError(f"where: {where!r}: {error}; use column names") from error
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SpecificationError(f"where: {where!r} cannot be read: {reason}") from error
+    if not isinstance(mask, pd.Series) or mask.dtype != bool:
+        raise SpecificationError(
+            f"where: {where!r} must compare columns with values, such as \"rater == 'client'\""
+        )
+    return mask

@@ -1,0 +1,45 @@
+"""Write the synthesis report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alliance_meta.codebook import load_codebook
+from alliance_meta.report import AnalysisContent, ReportContent, render_report
+from alliance_meta.report.gallery import read_figures
+from alliance_meta.tables import read_json, read_table
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+models = [read_json(path) for path in snakemake.input.models]
+content = ReportContent(
+    title=snakemake.params.title,
+    question=snakemake.params.question,
+    settings=snakemake.params.settings,
+    analyses=tuple(
+        AnalysisContent(
+            name=model["analysis"],
+            title=model["title"],
+            model=model,
+            included=read_table(included),
+            left_out=read_table(left_out),
+            figures=read_figures(Path(figures)),
+        )
+        for model, included, left_out, figures in zip(
+            models,
+            snakemake.input.included,
+            snakemake.input.left_out,
+            snakemake.input.figures,
+            strict=True,
+        )
+    ),
+    effects=read_table(snakemake.input.effects),
+    notes=read_table(snakemake.input.notes),
+    references=read_json(snakemake.input.references),
+    input_hashes=models[0]["inputs"],
+    versions=models[0]["versions"],
+)
+codebook = load_codebook().extended(snakemake.params.vocabulary)
+page = render_report(content, codebook=codebook)
+Path(snakemake.output[0]).write_text(page, encoding="utf-8", newline="\n")
+Path(snakemake.log[0]).write_text(f"{len(page):,} characters\n", encoding="utf-8")
