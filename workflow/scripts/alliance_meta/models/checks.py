@@ -57,7 +57,7 @@ def check_analyses(
             variables = formula_variables(spec.moderators)
             data = select_rows(effects, spec, variables, files=files).data
         except SpecificationError as error:
-            for text in str(error).split("; "):
+            for text in error.problems:
                 report("", text)
             continue
         _check_references(spec, variables, data, report)

@@ -288,7 +288,9 @@ def _heterogeneity(
     residual = residual_heterogeneity(y, v, X)
     Q, p_value = residual.Q, residual.p_value
     if spec.model == "rve":
-        stats_of = results.get_heterogeneity_stats()
+        # all effects equal: Q is 0 and PyMARE's own I² would divide by it
+        with np.errstate(divide="ignore", invalid="ignore"):
+            stats_of = results.get_heterogeneity_stats()
         Q, p_value = float(np.ravel(stats_of["Q"])[0]), float(np.ravel(stats_of["p(Q)"])[0])
     low = high = np.nan
     if spec.model != "common_effect" and residual.df > 0:

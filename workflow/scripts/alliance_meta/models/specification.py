@@ -27,7 +27,17 @@ INFERENCE_LABELS = {
 
 
 class SpecificationError(ValueError):
-    """An analysis asks for something that does not exist or is not available."""
+    """An analysis asks for something that does not exist or is not available.
+
+    Attributes
+    ----------
+    problems
+        Every reason, in words.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class ModelSpecification:
     def __post_init__(self) -> None:
         problems = specification_problems(self)
         if problems:
-            raise SpecificationError("; ".join(problems))
+            raise SpecificationError(*problems)
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> "ModelSpecification":

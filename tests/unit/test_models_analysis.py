@@ -1,0 +1,337 @@
+"""From effect sizes to the contract's tables, by behaviour."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from alliance_meta.effect_sizes import aggregate_effects
+from alliance_meta.models import (
+    ModelSpecification,
+    SpecificationError,
+    analyse,
+    describe_analysis,
+    model_label,
+)
+from alliance_meta.models.checks import check_analyses
+
+
+def spec(**settings):
+    return ModelSpecification(**{"metric": "r", **settings})
+
+
+@pytest.fixture
+def effects(make_effects):
+    rng = np.random.default_rng(7)
+    study = np.repeat([f"s{i:02}" for i in range(14)], [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2])
+    k = len(study)
+    return make_effects(
+        rng.normal(0.3, 0.15, k),
+        rng.uniform(0.005, 0.03, k),
+        study,
+        rater=["client", "client", "therapist"] * 9,
+        year=rng.integers(1990, 2020, k).astype(float),
+        n=rng.integers(30, 200, k).astype(float),
+    )
+
+
+def test_columns_are_those_of_the_contract(effects):
+    result = analyse(effects, spec(moderators="rater"))
+    assert list(result.coefficients.columns) == (
+        ["term", "estimate", "se", "statistic", "df", "p_value", "ci_low", "ci_high"]
+    )
+    assert list(result.summary.columns) == (
+        [
+            "level",
+            "k_studies",
+            "k_samples",
+            "k_effects",
+            "n_total",
+            "estimate",
+            "ci_low",
+            "ci_high",
+            "pi_low",
+            "pi_high",
+        ]
+    )
+    assert list(result.heterogeneity.columns) == ["parameter", "estimate", "ci_low", "ci_high"]
+    assert list(result.coefficients["term"]) == ["Intercept", "rater[T.therapist]"]
+    assert list(result.summary["level"]) == ["overall", "rater=client", "rater=therapist"]
+
+
+def test_defaults_follow_dependence(effects):
+    dependent = analyse(effects, spec()).spec
+    assert (dependent.model, dependent.inference) == ("rve", "cr2")
+    independent = analyse(effects.drop_duplicates("study_id"), spec()).spec
+    assert (independent.model, independent.tau2, independent.inference) == (
+        "random_effects",
+        "REML",
+        "knapp_hartung",
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "inference"),
+    [
+        *product(
+            ["random_effects", "aggregated", "common_effect"], ["z", "t", "knapp_hartung", "cr2"]
+        ),
+        ("rve", "cr2"),
+    ],
+)
+def test_level_means_equal_the_cell_means_fit(effects, model, inference):
+    with_intercept = analyse(effects, spec(moderators="rater", model=model, inference=inference))
+    cells = analyse(effects, spec(moderators="rater - 1", model=model, inference=inference))
+    levels = with_intercept.summary.iloc[1:]
+    for part in ("estimate", "ci_low", "ci_high"):
+        # two parametrisations of one model differ by rounding only
+        np.testing.assert_allclose(levels[part], cells.coefficients[part], rtol=1e-7, atol=1e-10)
+
+
+def test_reference_level_changes_terms_but_not_levels(effects):
+    one = analyse(effects, spec(moderators="rater", reference={"rater": "client"}))
+    two = analyse(effects, spec(moderators="rater", reference={"rater": "therapist"}))
+    assert list(two.coefficients["term"]) == ["Intercept", "rater[T.client]"]
+    a = one.summary.set_index("level").drop("overall")
+    b = two.summary.set_index("level").drop("overall")
+    np.testing.assert_allclose(a.astype(float), b.loc[a.index].astype(float), rtol=1e-8)
+
+
+def test_order_of_rows_does_not_matter(effects):
+    shuffled = effects.sample(frac=1, random_state=3).reset_index(drop=True)
+    one = analyse(effects, spec(moderators="rater + year"))
+    two = analyse(shuffled, spec(moderators="rater + year"))
+    pd.testing.assert_frame_equal(one.coefficients, two.coefficients, rtol=1e-9)
+    pd.testing.assert_frame_equal(one.summary, two.summary, rtol=1e-9)
+
+
+def test_uncentred_and_centred_years_give_the_same_slope(effects):
+    effects["decade"] = (effects["year"] - 2005) / 10
+    raw = analyse(effects, spec(moderators="year")).coefficients.set_index("term")
+    centred = analyse(effects, spec(moderators="decade")).coefficients.set_index("term")
+    parts = ["statistic", "df", "p_value"]
+    np.testing.assert_allclose(
+        raw.loc["year", parts].astype(float), centred.loc["decade", parts].astype(float), rtol=1e-8
+    )
+
+
+def test_fisher_z_is_reported_as_r(effects):
+    on_z = analyse(effects, spec(metric="fisher_z"))
+    row, coefficient = on_z.summary.iloc[0], on_z.coefficients.iloc[0]
+    assert row["estimate"] == pytest.approx(np.tanh(coefficient["estimate"]))
+    assert row["ci_high"] == pytest.approx(np.tanh(coefficient["ci_high"]))
+
+
+def test_counts(effects):
+    effects["sample_id"] = effects["study_id"] + "a"
+    row = analyse(effects, spec()).summary.iloc[0]
+    n_total = effects.groupby("sample_id")["n"].max().sum()
+    assert (row["k_studies"], row["k_samples"], row["k_effects"], row["n_total"]) == (
+        14,
+        14,
+        27,
+        n_total,
+    )
+
+
+def test_excluded_rows_never_enter(effects):
+    excluded = effects.copy()
+    excluded.loc[3, "exclude_reason"] = "no sample size reported"
+    excluded.loc[3, ["yi", "z", "r"]] = 50.0
+    result = analyse(excluded, spec())
+    expected = analyse(effects.drop(index=3), spec())
+    pd.testing.assert_frame_equal(result.summary, expected.summary)
+
+
+def test_rows_without_the_moderator_are_named(effects):
+    effects.loc[[2, 5], "rater"] = np.nan
+    result = analyse(effects, spec(moderators="rater"))
+    assert list(result.left_out["effect_id"]) == ["e2", "e5"]
+    assert set(result.left_out["reason"]) == {"no value for rater"}
+    assert "2 effects have no value for rater and did not enter." in result.warnings
+    assert result.summary.iloc[0]["k_effects"] == 25
+
+
+def test_level_of_one_study_is_shown_but_not_tested(effects):
+    effects.loc[effects["study_id"] == "s02", "rater"] = "observer"
+    result = analyse(effects, spec(moderators="rater"))
+    row = result.summary.set_index("level").loc["rater=observer"]
+    members = effects.loc[effects["study_id"] == "s02"]
+    mean = aggregate_effects(members["yi"], members["vi"], np.zeros(len(members)), 0.6)
+    assert row["estimate"] == pytest.approx(mean.y[0])
+    assert row[["ci_low", "ci_high", "pi_low", "pi_high"]].isna().all()
+    assert not result.coefficients["term"].str.contains("observer").any()
+    assert any("observer" in s and "not tested" in s for s in describe_analysis(result))
+    shown = result.included.loc[result.included["level"] == "rater=observer"]
+    assert shown["weight"].isna().all()
+    assert len(shown) == len(members)
+
+
+def test_weights_sum_to_one_hundred(effects):
+    for model in ("random_effects", "aggregated", "rve"):
+        included = analyse(effects, spec(model=model)).included
+        assert included["weight"].sum() == pytest.approx(100)
+
+
+def test_aggregated_model_pools_composites(effects):
+    result = analyse(effects, spec(model="aggregated", rho=0.4))
+    assert len(result.included) == 14
+    several = result.included.set_index("study_id").loc["s02"]
+    members = effects.loc[effects["study_id"] == "s02"]
+    composite = aggregate_effects(members["yi"], members["vi"], np.zeros(3), 0.4)
+    assert several["yi"] == pytest.approx(composite.y[0])
+    assert several["vi"] == pytest.approx(composite.v[0])
+    assert several["effect_id"] == "s02 (3 effects)"
+    assert several["n"] == members["n"].max()
+    assert several["rater"] == "several"
+
+
+def test_aggregated_model_says_when_composites_share_a_sample(effects):
+    result = analyse(effects, spec(model="aggregated", moderators="rater"))
+    assert any("takes those composites as independent" in w for w in result.warnings)
+
+
+def test_hts_prediction_interval_uses_one_df_less(effects):
+    from scipy import stats
+
+    default = analyse(effects, spec(model="aggregated")).summary.iloc[0]
+    hts = analyse(effects, spec(model="aggregated", prediction="hts")).summary.iloc[0]
+    ratio = (hts["pi_high"] - hts["estimate"]) / (default["pi_high"] - default["estimate"])
+    assert ratio == pytest.approx(stats.t.isf(0.025, 12) / stats.t.isf(0.025, 13))
+
+
+def test_single_effect_is_shown_with_its_own_interval(effects):
+    result = analyse(effects.iloc[[0]], spec())
+    row = result.summary.iloc[0]
+    half = 1.959963984540054 * np.sqrt(effects.loc[0, "vi"])
+    assert row["estimate"] == pytest.approx(effects.loc[0, "yi"])
+    assert row["ci_high"] - row["estimate"] == pytest.approx(half)
+    assert any("nothing was pooled" in w for w in result.warnings)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("equal", [True, False])
+def test_few_or_equal_effects_give_sentences(effects, k, equal):
+    few = effects.drop_duplicates("study_id").head(k).copy()
+    if equal:
+        few[["yi", "r", "z"]] = 0.25
+    result = analyse(few, spec())
+    assert result.summary.iloc[0]["k_effects"] == k
+    if equal:
+        assert result.summary.iloc[0]["estimate"] == pytest.approx(0.25)
+        assert result.heterogeneity.set_index("parameter").loc["tau2", "estimate"] == 0
+    assert describe_analysis(result)[0].startswith("The pooled correlation over")
+
+
+def test_nothing_to_pool_is_said(effects):
+    result = analyse(effects, spec(where="year > 2500"))
+    assert describe_analysis(result) == ["No estimate: No effect satisfies this analysis."]
+    assert result.coefficients.empty
+
+
+def test_too_few_studies_for_the_coefficients_is_said(effects):
+    result = analyse(effects.head(4), spec(moderators="year + n + vi"))
+    assert "cannot support" in result.failure
+
+
+def test_low_robust_df_are_said(effects):
+    effects["rater"] = np.where(effects["study_id"].isin(["s01", "s04"]), "observer", "client")
+    result = analyse(effects, spec(moderators="rater"))
+    assert any("degrees of freedom for rater[T.observer]" in w for w in result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "che"}, "not available in this version"),
+        ({"tau2": "PM"}, "not available in this version"),
+        ({"model": "bayes"}, "is not a model"),
+        ({"rho": 1.0}, "rho is 1.0"),
+        ({"ci_level": 95}, "ci_level is 95"),
+        ({"model": "rve", "inference": "z"}, "'cr2' only"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(SpecificationError, match=message):
+        spec(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"moderators": "ratter"}, "no column ratter"),
+        ({"moderators": "rater +"}, "cannot be read"),
+        ({"moderators": "yi ~ rater"}, "without '~'"),
+        ({"where": "ratter == 'client'"}, "ratter"),
+        ({"where": "year"}, "must compare columns"),
+        ({"where": "__import__('os')"}, "cannot be read"),
+        ({"where": "year >"}, "cannot be read"),
+        ({"metric": "generic"}, "of another scale"),
+    ],
+)
+def test_impossible_analyses_are_refused(effects, settings, message):
+    with pytest.raises(SpecificationError, match=message):
+        analyse(effects, spec(**settings))
+
+
+def test_aliased_moderators_are_refused(effects):
+    effects["who"] = effects["rater"].map({"client": "patient", "therapist": "clinician"})
+    with pytest.raises(SpecificationError, match="cannot be told apart"):
+        analyse(effects, spec(moderators="rater + who"))
+
+
+def test_check_lists_all_problems_of_all_analyses(effects):
+    analyses = {
+        "good": {"metric": "r", "moderators": "rater"},
+        "model": {"metric": "r", "model": "che", "tau2": "PM"},
+        "formula": {"metric": "r", "moderators": "ratter"},
+        "level": {"metric": "r", "moderators": "rater", "reference": {"rater": "observer"}},
+        "file": {"metric": "r", "effects": ["data/raw/other.csv"]},
+    }
+    problems = check_analyses(effects, analyses, file="config/config.yaml")
+    errors = [p for p in problems if p.severity == "error"]
+    assert {p.column.split(".")[1] for p in errors} == {"model", "formula", "level", "file"}
+    assert sum(p.column == "analyses.model" for p in errors) == 2
+    assert any("there are: client, therapist" in p.problem for p in errors)
+
+
+def test_files_select_rows(effects):
+    effects.loc[:5, "source_file"] = "data/raw/new.csv"
+    result = analyse(effects, spec(), files=["data/raw/new.csv"])
+    assert result.summary.iloc[0]["k_effects"] == 6
+
+
+def test_two_factors_give_equally_weighted_level_means(effects):
+    effects["timing"] = ["early", "late"] * 13 + ["early"]
+    result = analyse(effects, spec(moderators="rater + timing", model="random_effects"))
+    b = result.coefficients.set_index("term")["estimate"]
+    expected = b["Intercept"] + b["timing[T.late]"] / 2
+    level = result.summary.set_index("level").loc["rater=client", "estimate"]
+    assert level == pytest.approx(expected)
+
+
+def test_line_follows_the_coefficients(effects):
+    result = analyse(effects, spec(moderators="year"))
+    b = result.coefficients.set_index("term")["estimate"]
+    line = result.line
+    np.testing.assert_allclose(line["estimate"], b["Intercept"] + b["year"] * line["x"], rtol=1e-9)
+    assert (line["ci_low"] < line["estimate"]).all()
+
+
+def test_sentences_carry_the_numbers_of_the_tables(effects):
+    result = analyse(effects, spec(moderators="rater"))
+    text = " ".join(describe_analysis(result))
+    row = result.summary.iloc[1]
+    assert f"client .{round(row['estimate'] * 100):02d} [" in text
+    assert "14 studies" in text
+    for causal in ("effect of", "leads to", "causes", "improves", "impact"):
+        assert causal not in text
+
+
+def test_model_label_names_model_and_inference(effects):
+    label = model_label(analyse(effects, spec(model="aggregated", tau2="DL")))
+    assert label == (
+        "random-effects model of one composite per sample, ρ = .60, DL estimate of τ², "
+        "Knapp–Hartung inference"
+    )
