@@ -4,6 +4,6 @@ include: "workflow/Snakefile"
 
 # an included rule all is not taken as the default target, so it is named here
 rule default:
+    default_target: True
     input:
         rules.all.input,
-    default_target: True

@@ -260,7 +260,7 @@ def test_impossible_settings_are_refused(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"moderators": "ratter"}, "no column ratter"),
+        ({"moderators": "ratter"}, "no column 'ratter'"),
         ({"moderators": "rater +"}, "cannot be read"),
         ({"moderators": "yi ~ rater"}, "without '~'"),
         ({"where": "ratter == 'client'"}, "ratter"),

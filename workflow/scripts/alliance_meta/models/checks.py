@@ -58,7 +58,7 @@ def check_analyses(
             data = select_rows(effects, spec, variables, files=files).data
         except SpecificationError as error:
             for text in error.problems:
-                report("", text)
+                report(error.setting, text, str(settings.get(error.setting, "")))
             continue
         _check_references(spec, variables, data, report)
         if data.empty:
@@ -67,7 +67,7 @@ def check_analyses(
         try:
             build_design(data, spec.moderators, spec.reference)
         except SpecificationError as error:
-            report("moderators", str(error), spec.moderators)
+            report("moderators", error.problems[0], spec.moderators)
     return problems
 
 

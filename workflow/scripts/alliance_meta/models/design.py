@@ -71,12 +71,15 @@ def formula_variables(formula: str) -> tuple[str, ...]:
         parsed = formulaic.Formula(formula)
         if hasattr(parsed, "lhs"):
             raise SpecificationError(
-                f"moderators '{formula}': only the right-hand side is wanted, without '~'"
+                f"'{formula}': only the right-hand side is wanted, without '~'",
+                setting="moderators",
             )
         variables = parsed.required_variables
     except (FormulaicError, SyntaxError) as error:
         reason = str(error).splitlines()[0]
-        raise SpecificationError(f"moderators '{formula}' cannot be read: {reason}") from error
+        raise SpecificationError(
+            f"'{formula}' cannot be read: {reason}", setting="moderators"
+        ) from error
     return tuple(sorted(str(v) for v in variables))
 
 
@@ -130,7 +133,9 @@ def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str])
         matrix = formulaic.model_matrix(formula, frame)
     except (FormulaicError, ValueError, TypeError, NameError) as error:
         reason = str(error).splitlines()[0]
-        raise SpecificationError(f"moderators '{formula}' cannot be used: {reason}") from error
+        raise SpecificationError(
+            f"'{formula}' cannot be used: {reason}", setting="moderators"
+        ) from error
     terms = tuple(str(c) for c in matrix.columns)
     X = np.asarray(matrix, dtype=float)
     _refuse_aliased(X, terms, formula)
@@ -178,6 +183,7 @@ def _refuse_aliased(X: Array, terms: tuple[str, ...], formula: str) -> None:
     ]
     if aliased:
         raise SpecificationError(
-            f"moderators '{formula}': {', '.join(aliased)} cannot be told apart from the other "
-            "terms in these data; leave a moderator out or merge levels"
+            f"'{formula}': {', '.join(aliased)} cannot be told apart from the other terms in "
+            "these data; leave a moderator out or merge levels",
+            setting="moderators",
         )

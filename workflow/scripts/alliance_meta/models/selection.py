@@ -53,7 +53,8 @@ def select_rows(
     """
     unknown = [v for v in variables if v not in effects.columns]
     if unknown:
-        raise SpecificationError(f"moderators: there is no column {', '.join(unknown)}")
+        names = ", ".join(f"'{v}'" for v in unknown)
+        raise SpecificationError(f"there is no column {names}", setting="moderators")
     data = effects.loc[effects["exclude_reason"].isna()]
     if files is not None:
         data = data.loc[data["source_file"].isin(list(files))]
@@ -65,8 +66,9 @@ def select_rows(
     if wrong.any():
         names = ", ".join(data.loc[wrong, "effect_id"].head(5))
         raise SpecificationError(
-            f"metric '{spec.metric}': {format_count(int(wrong.sum()), 'effect')} of another "
-            f"scale would enter ({names} …); leave them out with 'where' or set the metric"
+            f"'{spec.metric}': {format_count(int(wrong.sum()), 'effect')} of another scale "
+            f"would enter ({names}); leave them out with 'where' or set another metric",
+            setting="metric",
         )
     data["yi"], data["vi"] = data[y_column], data[v_column]
 
@@ -103,12 +105,15 @@ def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
         # no resolvers and no locals: an expression sees columns and nothing else
         mask = data.eval(where, engine="python", local_dict={}, global_dict={})
     except pd.errors.UndefinedVariableError as error:
-        raise SpecificationError(f"where: {where!r}: {error}; use column names") from error
+        raise SpecificationError(
+            f"{where!r}: {error}; use column names, and quotes around codes", setting="where"
+        ) from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SpecificationError(f"where: {where!r} cannot be read: {reason}") from error
+        raise SpecificationError(f"{where!r} cannot be read: {reason}", setting="where") from error
     if not isinstance(mask, pd.Series) or mask.dtype != bool:
         raise SpecificationError(
-            f"where: {where!r} must compare columns with values, such as \"rater == 'client'\""
+            f"{where!r} must compare columns with values, such as \"rater == 'client'\"",
+            setting="where",
         )
     return mask

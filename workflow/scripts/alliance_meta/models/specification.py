@@ -33,11 +33,14 @@ class SpecificationError(ValueError):
     ----------
     problems
         Every reason, in words.
+    setting
+        The setting at fault, where it is a single one.
     """
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__("; ".join(problems))
+    def __init__(self, *problems: str, setting: str = "") -> None:
+        super().__init__((f"{setting}: " if setting else "") + "; ".join(problems))
         self.problems = problems
+        self.setting = setting
 
 
 @dataclass(frozen=True)

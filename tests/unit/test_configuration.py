@@ -1,0 +1,111 @@
+"""The configuration: its schema, its messages, its documentation."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alliance_meta.configuration import (
+    analysis_settings,
+    configuration_problems,
+    expand_paths,
+    read_yaml,
+    with_defaults,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+MINIMAL = {"effects": ["data/raw/effects.csv"], "analyses": {"overall": {}}}
+
+
+def problems(config):
+    return [str(p) for p in configuration_problems(config, SCHEMA, name="config.yaml")]
+
+
+def test_shipped_and_starter_configurations_are_valid():
+    from alliance_meta.starter import CONFIG
+
+    assert problems(yaml.safe_load((ROOT / "config/config.yaml").read_text())) == []
+    assert problems(yaml.safe_load(CONFIG)) == []
+    assert problems(MINIMAL) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"metrc": "r"},
+            "config.yaml: There is no setting 'metrc' here. Did you mean 'metric'?",
+        ),
+        (
+            {"metric": "z"},
+            "config.yaml, column metric: 'z' is not allowed here. "
+            "Use one of: fisher_z, r, generic.",
+        ),
+        (
+            {"analyses": {"by_rater": {"moderator": "rater"}}},
+            "config.yaml, column analyses.by_rater: There is no setting 'moderator' here. "
+            "Did you mean 'moderators'?",
+        ),
+        (
+            {"analyses": {"by_rater": {"model": "rma"}}},
+            "config.yaml, column analyses.by_rater.model: 'rma' is not allowed here. Use one of: "
+            "common_effect, random_effects, aggregated, rve, three_level, che.",
+        ),
+    ],
+)
+def test_mistakes_are_named_in_words(change, message):
+    assert problems({**MINIMAL, **change}) == [message]
+
+
+def test_all_mistakes_are_listed():
+    found = problems({"metrc": "r", "rho": 2, "analyses": {"a b": {}}})
+    assert len(found) == 4  # metrc, rho, the name with a blank, effects missing
+
+
+def every_object(schema):
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield schema
+        for value in schema.values():
+            yield from every_object(value)
+
+
+def test_schema_closes_every_object_and_describes_every_key():
+    for entry in every_object(SCHEMA):
+        assert "additionalProperties" in entry, entry
+        if "properties" in entry:
+            assert entry["additionalProperties"] is False
+        for name, key in entry.get("properties", {}).items():
+            assert key.get("description"), name
+    assert all("default" in entry for entry in SCHEMA["properties"].values())
+
+
+def test_readme_documents_every_key():
+    text = (ROOT / "config/README.md").read_text()
+    analysis = SCHEMA["properties"]["analyses"]["additionalProperties"]["properties"]
+    for key in [*SCHEMA["properties"], *analysis]:
+        assert f"`{key}`" in text, key
+
+
+def test_settings_of_the_review_reach_an_analysis(tmp_path):
+    config = with_defaults({**MINIMAL, "rho": 0.4, "where": "year > 2000"}, SCHEMA)
+    config["analyses"] = {"one": {}, "two": {"rho": 0.8, "where": ""}}
+    assert analysis_settings(config, "one", tmp_path)["rho"] == 0.4
+    assert analysis_settings(config, "one", tmp_path)["where"] == "year > 2000"
+    assert analysis_settings(config, "two", tmp_path)["rho"] == 0.8
+    assert analysis_settings(config, "two", tmp_path)["where"] == ""
+
+
+def test_globs_are_sorted_and_missing_files_stay(tmp_path):
+    for name in ("b.csv", "a.csv"):
+        (tmp_path / name).write_text("")
+    assert expand_paths(["*.csv", "none.csv"], tmp_path) == ["a.csv", "b.csv", "none.csv"]
+
+
+def test_broken_yaml_names_the_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("title: x\nanalyses:\n  a: {moderators: rater\n")
+    content, found = read_yaml(path, name="config.yaml")
+    assert content is None
+    assert str(found[0]).startswith("config.yaml row 4: The configuration is not valid YAML")
