@@ -17,9 +17,12 @@ wildcard_constraints:
 
 
 def expand_paths(patterns):
-    """Return the files behind paths and globs; a path without a file stays, to be missed."""
+    """Return the files behind paths and globs; a path without a file stays, to be missed.
+
+    A name that begins with ~$ is the lock file of a workbook open in Excel.
+    """
     found = {path: None for p in patterns for path in sorted(glob(p)) or [p]}
-    return list(found)
+    return [path for path in found if "~$" not in path]
 
 
 def get_library(*rooms):

@@ -19,9 +19,8 @@ extraction = check_sheets(
     [(path, Path(path)) for path in snakemake.input.references],
     codebook=codebook,
 )
-problems = unique_problems(
-    [*extraction.problems, *check_effects(extraction.effects, metric=snakemake.params.metric)]
-)
+plausibility = check_effects(extraction.effects, metric=snakemake.params.metric, codebook=codebook)
+problems = unique_problems([*extraction.problems, *plausibility])
 table = problems_table(problems)
 write_table(table, snakemake.log.problems)
 

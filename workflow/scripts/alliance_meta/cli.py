@@ -112,7 +112,7 @@ def find_problems(folder: Path) -> list[Problem]:
     )
     problems = [
         *extraction.problems,
-        *check_effects(extraction.effects, metric=config["metric"]),
+        *check_effects(extraction.effects, metric=config["metric"], codebook=codebook),
     ]
     if not errors_only(problems):
         analyses = {name: analysis_settings(config, name, folder) for name in config["analyses"]}

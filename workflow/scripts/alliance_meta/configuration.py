@@ -89,7 +89,12 @@ def expand_paths(patterns: Sequence[str], root: Path) -> list[str]:
     """
     found: dict[str, None] = {}
     for pattern in patterns:
-        matches = sorted(p.relative_to(root).as_posix() for p in root.glob(pattern))
+        # a name that begins with ~$ is the lock file of a workbook open in Excel
+        matches = sorted(
+            p.relative_to(root).as_posix()
+            for p in root.glob(pattern)
+            if not p.name.startswith("~$")
+        )
         for path in matches or [pattern]:
             found[path] = None
     return list(found)

@@ -62,6 +62,8 @@ INCLUDED_COLUMNS = [
     "level",
 ]
 
+COMPUTED_COLUMNS = {"estimate", "ci_low", "ci_high", "weight", "label", "level"}
+
 # below this the Satterthwaite approximation is outside its validated range (Tipton 2015)
 MINIMUM_ROBUST_DF = 4.0
 MINIMUM_STUDIES_PER_LEVEL = 2
@@ -103,6 +105,14 @@ class AnalysisResult:
     set_apart: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     failure: str = ""
+
+
+def included_name(column: str) -> str:
+    """Return the name of a coded column in ``included_effects.csv``.
+
+    A reviewer's own column called, say, ``weight`` gives way to the weight in the model.
+    """
+    return f"coded_{column}" if column in COMPUTED_COLUMNS else column
 
 
 @dataclass(frozen=True)
@@ -391,8 +401,11 @@ def _included_table(
         frame["level"] = name + "=" + frame[name].astype(str)
     else:
         frame["level"] = ""
-    extra = [c for c in [*CODE_COLUMNS, *variables] if c not in INCLUDED_COLUMNS]
-    return frame[[*INCLUDED_COLUMNS, *dict.fromkeys(extra)]]
+    computed = frame[INCLUDED_COLUMNS]
+    coded = units.data if not apart_mask.any() else pd.concat([units.data, apart])
+    extra = [c for c in [*CODE_COLUMNS, *variables] if included_name(c) not in INCLUDED_COLUMNS]
+    moderators = coded[list(dict.fromkeys(extra))].rename(columns=included_name)
+    return pd.concat([computed, moderators.reset_index(drop=True)], axis=1)
 
 
 def _line_table(
@@ -409,7 +422,7 @@ def _line_table(
         for part in ("value", "ci_low", "ci_high")
     ]
     table = pd.DataFrame(dict(zip(LINE_COLUMNS[2:], columns, strict=True)))
-    table.insert(0, "moderator", name)
+    table.insert(0, "moderator", included_name(name))
     table.insert(1, "x", x)
     return table
 

@@ -1,0 +1,92 @@
+"""What a synthesis report shows: one review's tables, figures and references."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class FigureContent:
+    """One figure.
+
+    Attributes
+    ----------
+    name, title
+        File name without ending, and what a reader calls the figure.
+    alt
+        What the figure shows, for readers who do not see it.
+    caption
+        What stands below it.
+    pages
+        SVG text of each page.
+    files
+        Paths of the figure's files, relative to the review's folder.
+    """
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    pages: tuple[str, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnalysisContent:
+    """One analysis.
+
+    Attributes
+    ----------
+    name, title
+        Key in the configuration, and its title.
+    model
+        ``results/<name>/model.json``.
+    included, left_out
+        ``included_effects.csv`` and ``left_out_effects.csv``.
+    figures
+        In the order of the page.
+    """
+
+    name: str
+    title: str
+    model: Mapping[str, Any]
+    included: pd.DataFrame
+    left_out: pd.DataFrame
+    figures: tuple[FigureContent, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything on the page.
+
+    Attributes
+    ----------
+    title, question
+        Title of the review and what it asks.
+    settings
+        ``metric``, ``rho``, ``ci_level`` and ``seed`` of the configuration.
+    analyses
+        In the order of the page; the first gives the key result.
+    effects
+        ``data/extracted/effect_sizes.csv``, with the excluded rows.
+    notes
+        ``results/validation.csv``.
+    references
+        CSL-JSON items whose ``id`` is the citation key.
+    input_hashes
+        Path -> SHA-256 of the files that went in.
+    versions
+        Program -> version.
+    """
+
+    title: str
+    question: str
+    settings: Mapping[str, Any]
+    analyses: tuple[AnalysisContent, ...]
+    effects: pd.DataFrame
+    notes: pd.DataFrame
+    references: tuple[Mapping[str, Any], ...] = ()
+    input_hashes: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)

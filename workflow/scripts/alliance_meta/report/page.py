@@ -1,0 +1,293 @@
+"""The synthesis report: one offline page."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from alliance_meta.citations import study_labels
+from alliance_meta.codebook import Codebook, load_codebook
+from alliance_meta.formatting import format_count, format_effect, format_interval
+from alliance_meta.problems import NOTE_PREFIX
+from alliance_meta.report.bibliography import Reference, format_references
+from alliance_meta.report.content import AnalysisContent, ReportContent
+from alliance_meta.report.effects import StudyNames, excluded_table, included_table
+from alliance_meta.report.methods import (
+    MethodSources,
+    conversion_table,
+    describe_data,
+    describe_methods,
+    describe_software,
+    flag_table,
+)
+from alliance_meta.report.pictures import Picture, embed_pages
+from alliance_meta.report.tables import (
+    TableView,
+    code_tables,
+    coefficient_table,
+    heterogeneity_table,
+    left_out_table,
+    notes_table,
+    number,
+    overview_table,
+    pair_table,
+    print_count,
+    summary_table,
+)
+from alliance_meta.report.wording import (
+    Labels,
+    describe_level_of_confidence,
+    is_correlation,
+    name_effect,
+)
+
+# features whose counts every reader sees; those of the others are folded
+MAIN_FEATURES = ("instrument", "rater", "timing", "outcome_domain")
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+_LETTER = re.compile(r"\((?:\d+|n\.d\.-)([a-z]+)\)$")
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure with its pages as pictures."""
+
+    title: str
+    caption: str
+    pictures: tuple[Picture, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AnalysisView:
+    """One analysis as the page prints it; tables without rows are left out by the template."""
+
+    anchor: str
+    title: str
+    model_label: str
+    where: str
+    moderators: str
+    reference_levels: tuple[str, ...]
+    failure: str
+    sentences: tuple[str, ...]
+    warnings: tuple[str, ...]
+    figures: tuple[FigureView, ...]
+    summary: TableView
+    heterogeneity: TableView
+    coefficients: TableView
+    left_out: TableView
+    n_included: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeyResult:
+    """The first analysis in one sentence and, if there is an estimate, in big numbers."""
+
+    title: str
+    sentence: str
+    symbol: str
+    value: str
+    percent: str
+    interval: str
+    prediction: str
+    correlation: bool
+    counts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ReferenceEntry:
+    """A reference with its anchor and the names under which the tables cite it."""
+
+    anchor: str
+    reference: Reference
+    cited_as: tuple[str, ...]
+
+
+def render_report(content: ReportContent, codebook: Codebook | None = None) -> str:
+    """Render the synthesis report.
+
+    Parameters
+    ----------
+    content
+        What the page shows.
+    codebook
+        Words for codes; default: the codebook that ships with the package.
+
+    Returns
+    -------
+    str
+        A complete HTML page that loads nothing from elsewhere and runs no script. The same
+        content gives the same text, byte by byte.
+    """
+    labels = Labels(codebook or load_codebook())
+    sources = MethodSources.load()
+    excluded_rows = content.effects["exclude_reason"].notna()
+    effects, excluded = content.effects[~excluded_rows], content.effects[excluded_rows]
+    names, references = _cite_studies(content)
+    analyses = _view_analyses(content.analyses, labels)
+    anchored = list(zip((view.anchor for view in analyses), content.analyses, strict=True))
+    further = [name for name in labels.codebook.columns if name not in MAIN_FEATURES]
+    metric, ci_level = content.settings["metric"], float(content.settings["ci_level"])
+    page: dict[str, Any] = {
+        "title": content.title.strip() or "Synthesis",
+        "question": content.question.strip(),
+        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        "key_result": _key_result(content.analyses[0]) if content.analyses else None,
+        "counts": _count_data(effects, excluded),
+        "data_sentence": describe_data(effects, len(excluded)),
+        "codes": code_tables(effects, labels, MAIN_FEATURES),
+        "more_codes": code_tables(effects, labels, further),
+        "notes": notes_table(content.notes, NOTE_PREFIX),
+        "conversions": conversion_table(effects, sources),
+        "flags": flag_table(effects),
+        "methods": describe_methods(content.analyses, sources),
+        "software": describe_software(content.versions),
+        "overview": overview_table(anchored) if len(analyses) > 1 else None,
+        "analyses": analyses,
+        "effects": included_table(effects, names, labels, metric=metric, ci_level=ci_level),
+        "excluded": excluded_table(excluded, names, labels),
+        "references": references,
+        # last, when everything that cites has been written
+        "method_references": format_references(sources.cited_items()),
+        "seed": content.settings.get("seed"),
+        "versions": pair_table("Programs", ("Program", "Version"), content.versions),
+        "inputs": pair_table("Files that went in", ("File", "SHA-256"), content.input_hashes),
+        "correlation": is_correlation(metric),
+        "percent": describe_level_of_confidence(ci_level),
+    }
+    return _environment().get_template("page.html.j2").render(page)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _cite_studies(content: ReportContent) -> tuple[StudyNames, list[ReferenceEntry]]:
+    """Label the studies and tie them to their references, letters after the year included."""
+    labels = study_labels(content.effects, content.references)
+    cited = content.effects[["citation_key", "study_id"]].dropna().drop_duplicates()
+    by_key: dict[str, list[str]] = {}
+    for key, study in sorted(cited.itertuples(index=False)):
+        by_key.setdefault(str(key), []).append(labels[str(study)])
+    letters = {}
+    for key, names in by_key.items():
+        letter = _LETTER.search(names[0])
+        # several studies of one paper share one entry, which then carries no letter
+        if len(names) == 1 and letter:
+            letters[key] = letter.group(1)
+    entries = [
+        ReferenceEntry(
+            f"reference-{index}",
+            reference,
+            tuple(by_key[reference.key]) if len(by_key.get(reference.key, ())) > 1 else (),
+        )
+        for index, reference in enumerate(format_references(content.references, letters), start=1)
+    ]
+    anchors = {entry.reference.key: entry.anchor for entry in entries}
+    return StudyNames(labels, anchors), entries
+
+
+def _view_analyses(analyses: Sequence[AnalysisContent], labels: Labels) -> list[AnalysisView]:
+    views: list[AnalysisView] = []
+    taken: set[str] = set()
+    for index, content in enumerate(analyses, start=1):
+        slug = re.sub(r"[^a-z0-9]+", "-", content.name.lower()).strip("-") or str(index)
+        anchor = f"analysis-{slug}"
+        if anchor in taken:
+            anchor = f"{anchor}-no-{index}"
+        taken.add(anchor)
+        views.append(_view_analysis(anchor, content, labels))
+    return views
+
+
+def _view_analysis(anchor: str, content: AnalysisContent, labels: Labels) -> AnalysisView:
+    model = content.model
+    spec = model["specification"]
+    names = [row["term"] for row in model["coefficients"] if "[" in row["term"]]
+    names += [row["level"] for row in model["summary"] if "=" in row["level"]]
+    folder = f"results/{content.name}"
+    tables = ("summary", "heterogeneity", "coefficients", "included_effects", "left_out_effects")
+    return AnalysisView(
+        anchor=anchor,
+        title=content.title,
+        model_label=model["model_label"],
+        where=spec["where"] or "",
+        moderators=spec["moderators"] or "",
+        reference_levels=tuple(
+            labels.level(f"{column}={level}") for column, level in model["references"].items()
+        ),
+        failure=model["failure"],
+        sentences=tuple(model["sentences"]),
+        warnings=tuple(labels.sentence(warning, names) for warning in model["warnings"]),
+        figures=tuple(
+            FigureView(figure.title, figure.caption, tuple(embed_pages(figure)), figure.files)
+            for figure in content.figures
+        ),
+        summary=summary_table(model, labels),
+        heterogeneity=heterogeneity_table(model),
+        coefficients=coefficient_table(model, labels),
+        left_out=left_out_table(content.left_out),
+        n_included=format_count(len(content.included), "row"),
+        files=tuple(f"{folder}/{name}.csv" for name in tables),
+    )
+
+
+def _key_result(content: AnalysisContent) -> KeyResult:
+    model = content.model
+    metric = model["specification"]["metric"]
+    row: Mapping[str, Any] = next(iter(model["summary"]), {})
+    estimate = number(row.get("estimate"))
+    shown = not model["failure"] and not pd.isna(estimate)
+    counted = (
+        ("studies", "k_studies"),
+        ("samples", "k_samples"),
+        ("effect sizes", "k_effects"),
+        ("participants", "n_total"),
+    )
+    return KeyResult(
+        title=content.title,
+        sentence=next(iter(model["sentences"]), ""),
+        symbol=name_effect(metric),
+        value=format_effect(estimate, metric) if shown else "",
+        percent=describe_level_of_confidence(model["specification"]["ci_level"]),
+        interval=_interval(row, "ci", metric) if shown else "",
+        prediction=_interval(row, "pi", metric) if shown else "",
+        correlation=is_correlation(metric),
+        counts=tuple(
+            (name, print_count(row[key]))
+            for name, key in counted
+            if shown and not pd.isna(number(row.get(key)))
+        ),
+    )
+
+
+def _interval(row: Mapping[str, Any], kind: str, metric: str) -> str:
+    low, high = number(row.get(f"{kind}_low")), number(row.get(f"{kind}_high"))
+    return format_interval(low, high, metric)
+
+
+def _count_data(effects: pd.DataFrame, excluded: pd.DataFrame) -> list[tuple[str, str]]:
+    participants = effects.groupby("sample_id")["n"].max().sum(min_count=1)
+    return [
+        ("studies", print_count(effects["study_id"].nunique())),
+        ("independent samples", print_count(effects["sample_id"].nunique())),
+        ("effect sizes", print_count(len(effects))),
+        ("participants", print_count(participants)),
+        ("rows excluded", print_count(len(excluded))),
+    ]
