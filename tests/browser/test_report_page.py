@@ -2,9 +2,11 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from alliance_meta.report import render_report
@@ -125,11 +127,16 @@ def test_dark_scheme_keeps_figures_on_white(chromium, tmp_path, samples, make_ef
 
 
 def test_print_shows_what_is_folded(chromium, tmp_path, samples, make_effects):
-    html = render_report(samples.report(make_effects))
+    # enough folded rows to fill pages
+    rows = pd.DataFrame({"effect_id": [f"e{i}" for i in range(200)]})
+    rows = rows.assign(study_id="s9", reason="no value for rater")
+    content = samples.report(make_effects)
+    content = replace(content, analyses=(replace(content.analyses[0], left_out=rows),))
+    html = render_report(content)
     printed = {}
     for name, text in (("folded", html), ("open", unfolded(html))):
         page, pdf = tmp_path / f"{name}.html", tmp_path / f"{name}.pdf"
         page.write_text(text, encoding="utf-8")
         run_chromium(chromium, tmp_path, f"--print-to-pdf={pdf}", page.as_uri())
         printed[name] = len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
-    assert printed["folded"] == printed["open"] > 3
+    assert printed["folded"] == printed["open"] > 6

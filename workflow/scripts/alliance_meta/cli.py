@@ -185,7 +185,7 @@ def _follow(command: Sequence[str]) -> int:
         code = process.wait()
         if code == 0:
             bar.set_description_str("Done")
-            bar.n = bar.total
+            bar.n = bar.total or 1
             bar.refresh()
     if code != 0:
         sys.stderr.writelines(lines)

@@ -58,7 +58,8 @@ def configuration_problems(config: Any, schema: Mapping[str, Any], *, name: str)
 
 
 def _in_words(error: jsonschema.ValidationError) -> tuple[str, str]:
-    schema, value = error.schema, error.instance
+    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    value = error.instance
     if error.validator == "additionalProperties" and isinstance(value, Mapping):
         known = list(schema.get("properties", {}))
         unknown = [key for key in value if key not in known]

@@ -119,7 +119,8 @@ class PooledFit:
 
     def _to_basis(self, contrasts: Array) -> Array:
         """Return contrasts of the coefficients as contrasts of ``gamma``, same shape."""
-        return np.linalg.solve(self.basis.T, contrasts.T).T
+        result: Array = np.linalg.solve(self.basis.T, contrasts.T).T
+        return result
 
     def _prediction_interval(self, value: float, se: float, df: float, tail: float) -> Interval:
         """Return the interval for the true effect of a new study; NaN where undefined."""

@@ -68,7 +68,7 @@ def _symbol(metric: str) -> str:
 
 
 def _row(table: pd.DataFrame, key: str, value: str) -> pd.Series:
-    return table.set_index(key).loc[value]
+    return table.loc[table[key] == value].iloc[0]
 
 
 def _ci_words(result: AnalysisResult) -> str:
