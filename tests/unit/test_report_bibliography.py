@@ -45,7 +45,7 @@ APA = {
             "article-journal",
             **{"container-title": "PLOS ONE"},
             volume="9",
-            number="e1",
+            page="e1",
         ),
         "Horvath, A. O., &amp; Greenberg, L. S. (1989). The working alliance. <i>PLOS ONE</i>, "
         "<i>9</i>, Article e1.",
@@ -133,6 +133,10 @@ APA = {
     "question": (
         entry("book", title="Does it help?", publisher="Wiley"),
         "Horvath, A. O., &amp; Greenberg, L. S. (1989). <i>Does it help?</i> Wiley.",
+    ),
+    "description for a title": (
+        entry("book", title="[Title not recorded]", publisher="Wiley"),
+        "Horvath, A. O., &amp; Greenberg, L. S. (1989). [Title not recorded]. Wiley.",
     ),
     "and others": (
         entry("book", author=[HORVATH, {"literal": "et al."}], publisher="Wiley"),

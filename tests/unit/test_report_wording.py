@@ -13,6 +13,7 @@ from alliance_meta.report.wording import (
     CONVERSIONS,
     FLAGS,
     Labels,
+    capitalise,
     describe_conversion,
     describe_estimate,
     describe_flags,
@@ -57,6 +58,12 @@ def test_levels_are_put_in_words(labels, level, words):
 )
 def test_terms_are_put_in_words(labels, term, words):
     assert labels.term(term) == words
+
+
+def test_capitals_spare_symbols():
+    words = ["t statistic", "p-value only", "r", "Pearson", "odds ratio", ""]
+    expected = ["t statistic", "p-value only", "r", "Pearson", "Odds ratio", ""]
+    assert [capitalise(word) for word in words] == expected
 
 
 def test_names_inside_a_sentence_are_put_in_words(labels):

@@ -25,7 +25,10 @@ def short_citation(item: Mapping[str, Any]) -> tuple[str, str]:
         for author in item.get("author", [])
     ]
     names = [" ".join(name.split()) for name in names if name]
-    if len(names) == 2:
+    # "Perry and others" in BibTeX: the further authors are not named
+    if len(names) > 1 and names[-1].rstrip(".").casefold() in ("et al", "others"):
+        authors = f"{names[0]} et al."
+    elif len(names) == 2:
         authors = f"{names[0]} & {names[1]}"
     elif len(names) > 2:
         authors = f"{names[0]} et al."
@@ -50,11 +53,11 @@ def study_labels(effects: pd.DataFrame, references: Iterable[Mapping[str, Any]])
     -------
     dict
         Study -> label. Studies without author keep their ``study_id``; equal labels are
-        told apart by letters after the year.
+        told apart by letters after the year, in the order of the sheet.
     """
     by_key = {str(item["id"]): item for item in references}
     parts: dict[str, tuple[str, str]] = {}
-    for study, rows in effects.groupby("study_id", sort=True):
+    for study, rows in effects.groupby("study_id", sort=False):
         keys = rows["citation_key"].dropna()
         item = by_key.get(str(keys.iloc[0]), {}) if len(keys) else {}
         authors, year = short_citation(item)

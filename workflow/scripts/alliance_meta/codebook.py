@@ -269,7 +269,9 @@ def load_codebook() -> Codebook:
     CodebookError
         If a spelling means two things or a column names an unknown vocabulary.
     """
-    raw = yaml.safe_load(CODEBOOK_FILE.read_text(encoding="utf-8"))
+    # the C loader takes 30 ms where the other takes 300, and every job reads the codebook
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    raw = yaml.load(CODEBOOK_FILE.read_text(encoding="utf-8"), Loader=loader)
     vocabularies = {
         name: _vocabulary(name, (_term(code, entry) for code, entry in terms.items()))
         for name, terms in raw["vocabularies"].items()

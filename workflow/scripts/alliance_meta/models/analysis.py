@@ -190,13 +190,14 @@ def analyse(
     for name in apart:
         notes.append(f"{name} has effects from fewer than two studies: shown, not tested.")
     coefficients = _coefficient_table(fit, design.terms)
-    notes += _low_df_notes(coefficients, spec)
+    heterogeneity = _heterogeneity_table(fit, null, design, spec)
+    notes += _low_df_notes(coefficients, heterogeneity, spec)
     included = _included_table(units, fit, data, tested, apart_mask, spec, variables, labels or {})
     return AnalysisResult(
         spec=spec,
         coefficients=coefficients,
         summary=_summary_table(fit, overall, design, data, tested, apart, variables, spec),
-        heterogeneity=_heterogeneity_table(fit, null, design, spec),
+        heterogeneity=heterogeneity,
         included=included,
         left_out=selection.left_out,
         line=_line_table(fit, design, units.data, spec),
@@ -275,16 +276,25 @@ def _overlap_notes(units: _Units, spec: ModelSpecification, variables: Sequence[
     ]
 
 
-def _low_df_notes(coefficients: pd.DataFrame, spec: ModelSpecification) -> list[str]:
+def _low_df_notes(
+    coefficients: pd.DataFrame, heterogeneity: pd.DataFrame, spec: ModelSpecification
+) -> list[str]:
     if spec.inference != "cr2":
         return []
     low = coefficients.loc[coefficients["df"] < MINIMUM_ROBUST_DF, "term"]
-    if low.empty:
-        return []
-    return [
-        f"Fewer than {MINIMUM_ROBUST_DF:.0f} robust degrees of freedom for {', '.join(low)}: "
-        "these p-values and intervals are not trustworthy (Tipton, 2015)."
-    ]
+    notes = []
+    if len(low):
+        notes.append(
+            f"Fewer than {MINIMUM_ROBUST_DF:.0f} robust degrees of freedom for {', '.join(low)}: "
+            "these p-values and intervals are not trustworthy (Tipton, 2015)."
+        )
+    values = heterogeneity.set_index("parameter")["estimate"]
+    if values.get("QM_df2", np.inf) < MINIMUM_ROBUST_DF:
+        notes.append(
+            f"The test of the moderators has fewer than {MINIMUM_ROBUST_DF:.0f} degrees of freedom "
+            "in its denominator: too few studies stand behind it to trust its p-value."
+        )
+    return notes
 
 
 def _coefficient_table(fit: PooledFit, terms: Sequence[str]) -> pd.DataFrame:

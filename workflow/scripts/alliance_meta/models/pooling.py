@@ -119,7 +119,7 @@ class PooledFit:
 
     def _to_basis(self, contrasts: Array) -> Array:
         """Return contrasts of the coefficients as contrasts of ``gamma``, same shape."""
-        result: Array = np.linalg.solve(self.basis.T, contrasts.T).T
+        result: Array = np.asarray(np.linalg.solve(self.basis.T, contrasts.T).T, dtype=np.float64)
         return result
 
     def _prediction_interval(self, value: float, se: float, df: float, tail: float) -> Interval:

@@ -52,6 +52,7 @@ _KNOWN_TYPES = (
     "thesis",
     "webpage",
 )
+_ARTICLE_NUMBER = re.compile(r"[a-z]+\d+", re.IGNORECASE)
 _LEADING_ARTICLE = re.compile(r"^(the|an|a)\s+", re.IGNORECASE)
 
 
@@ -158,7 +159,8 @@ def _clean_item(item: Mapping[str, Any], entry_id: str) -> dict[str, Any]:
     clean.setdefault("title", "[Untitled]")
     pages = re.sub(r"\s*[-‐–—]+\s*", "–", _clean_text(item.get("page")))
     if pages:
-        clean["page"] = pages
+        # e88 is no page but the number of an article (APA 9.27)
+        clean["number" if _ARTICLE_NUMBER.fullmatch(pages) else "page"] = pages
     for field in _NAME_FIELDS:
         names = [_clean_name(name) for name in item.get(field) or ()]
         names = [name for name in names if name]
@@ -238,6 +240,8 @@ def _finish_entry(key: str, entry: Mapping[str, Any], text: str) -> tuple[str, R
         address = f"https://doi.org/{entry['DOI']}"
     if address:
         text = text.removesuffix(address).rstrip()
+    # a description in place of a title is upright (APA 9.22)
+    text = re.sub(rf"{_OPEN}(\[[^{_CLOSE}]*\]){_CLOSE}", r"\1", text)
     # "and others" of BibTeX is a name to citeproc
     text = text.replace(", & et al.", ", et al.")
     # a title that ends in its own mark takes no full stop

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 
 from alliance_meta.report.links import safe_link, shorten_address
-from alliance_meta.report.tables import Cell, TableView, make_table, number, print_count, print_text
+from alliance_meta.report.tables import (
+    Cell,
+    TableView,
+    make_table,
+    number,
+    print_count,
+    print_text,
+)
 from alliance_meta.report.wording import (
     Labels,
     capitalise,
@@ -63,24 +70,23 @@ def included_table(
         rows.append(
             (
                 names.cell(row),
+                _estimate(row, metric, quantile),
+                print_count(row["n"]),
                 _reported(row, labels),
                 _measure(row, labels),
                 Cell(conversion, flags),
-                print_count(row["n"]),
-                _estimate(row, metric, quantile),
                 _source(row),
                 _place(row),
             )
         )
-    symbol = name_effect(metric)
     percent = describe_level_of_confidence(ci_level)
     headings = (
         "Study",
+        f"#{capitalise(name_effect(metric))} [{percent} CI]",
+        "#n",
         "Reported",
         "Alliance and outcome",
         "Used as",
-        "#n",
-        f"#{symbol if symbol == 'r' else 'Effect'} [{percent} CI]",
         "Source",
         "Sheet",
     )
@@ -118,7 +124,7 @@ def _reported(row: Record, labels: Labels) -> Cell:
 
 def _measure(row: Record, labels: Labels) -> Cell:
     version = print_text(row.get("instrument_version"))
-    instrument = version or print_text(row["instrument"])
+    instrument = version or labels.short("instrument", print_text(row["instrument"]))
     rater = labels.value("rater", print_text(row["rater"]))
     timing = labels.value("timing", print_text(row["timing"]))
     alliance = ", ".join(
@@ -127,7 +133,7 @@ def _measure(row: Record, labels: Labels) -> Cell:
     measure = print_text(row["outcome_measure"])
     domain = labels.value("outcome_domain", print_text(row["outcome_domain"]))
     outcome = f"{measure} ({domain})" if measure and domain else measure or domain
-    return Cell(alliance or "–", f"with {outcome}" if outcome else "")
+    return Cell(capitalise(alliance) or "–", f"with {outcome}" if outcome else "")
 
 
 def _estimate(row: Record, metric: str, quantile: float) -> Cell | str:

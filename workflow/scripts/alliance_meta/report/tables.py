@@ -113,7 +113,7 @@ def overview_table(analyses: Sequence[tuple[str, AnalysisContent]]) -> TableView
     levels = {c.model["specification"]["ci_level"] for _, c in analyses}
     ci = describe_level_of_confidence(levels.pop()) + " " if len(levels) == 1 else ""
     symbols = {name_effect(c.model["specification"]["metric"]) for _, c in analyses}
-    symbol = capitalise_symbol(symbols.pop()) if len(symbols) == 1 else "Estimate"
+    symbol = capitalise(symbols.pop()) if len(symbols) == 1 else "Estimate"
     rows = []
     for anchor, content in analyses:
         model = content.model
@@ -126,29 +126,24 @@ def overview_table(analyses: Sequence[tuple[str, AnalysisContent]]) -> TableView
         rows.append(
             (
                 Cell(content.title, href=f"#{anchor}"),
-                print_count(row.get("k_studies")),
-                print_count(row.get("k_effects")),
                 "no estimate" if model["failure"] else _estimate(row, metric),
                 EMPTY if model["failure"] else _interval(row, "pi", metric),
+                print_count(row.get("k_studies")),
+                print_count(row.get("k_effects")),
                 EMPTY if i2 is None else f"{format_number(i2, 0)} %",
                 test if moderators else EMPTY,
             )
         )
     headings = (
         "Analysis",
-        "#Studies",
-        "#Effects",
         f"#{symbol} [{ci}CI]",
         f"#{ci}PI",
+        "#Studies",
+        "#Effects",
         "#I²",
         "#Moderator test",
     )
     return make_table("All analyses at a glance", headings, rows, wide=True)
-
-
-def capitalise_symbol(symbol: str) -> str:
-    """Capitalise a word but not a statistical symbol."""
-    return symbol if len(symbol) == 1 else capitalise(symbol)
 
 
 def summary_table(model: Record, labels: Labels) -> TableView:
@@ -166,22 +161,22 @@ def summary_table(model: Record, labels: Labels) -> TableView:
         rows.append(
             (
                 Cell(labels.level(row["level"]), ", ".join(details)),
+                _estimate(row, metric),
+                _interval(row, "pi", metric),
                 print_count(row["k_studies"]),
                 print_count(row["k_samples"]),
                 print_count(row["k_effects"]),
                 print_count(row["n_total"]),
-                _estimate(row, metric),
-                _interval(row, "pi", metric),
             )
         )
     headings = (
         "Level",
+        f"#{capitalise(name_effect(metric))} [{percent} CI]",
+        f"#{percent} PI",
         "#Studies",
         "#Samples",
         "#Effects",
         "#N",
-        f"#{capitalise_symbol(name_effect(metric))} [{percent} CI]",
-        f"#{percent} PI",
     )
     # OVERALL is always the first row
     several = [row for row in model["summary"] if row["level"] != OVERALL]

@@ -73,8 +73,8 @@ _CATEGORY = re.compile(r"(?:C\()?(?P<name>\w+)(?:[,)][^\[]*)?\[(?:T\.)?(?P<level
 
 
 def capitalise(text: str) -> str:
-    """Return the text with a capital first letter, the rest untouched."""
-    return text[:1].upper() + text[1:]
+    """Return the text with a capital first letter; symbols as in "t statistic" stay small."""
+    return text[:1].upper() + text[1:] if text[1:2].islower() else text
 
 
 def describe_conversion(code: str) -> str:
@@ -99,8 +99,8 @@ def name_effect(metric: str) -> str:
 
 
 def describe_level_of_confidence(ci_level: float) -> str:
-    """Return a confidence level as "95 %"."""
-    return f"{100 * ci_level:g} %"
+    """Return a confidence level as "95 %", in one piece at the end of a line."""
+    return f"{100 * ci_level:g}\N{NO-BREAK SPACE}%"
 
 
 def describe_estimate(value: float, low: float, high: float, metric: str) -> str:
@@ -134,6 +134,12 @@ class Labels:
         if any(letter.isupper() for letter in code) and code not in label:
             return f"{label} ({code})"
         return label
+
+    def short(self, column: str, code: str) -> str:
+        """Return an abbreviation as it is ("WAI"), any other code in words."""
+        if any(letter.isupper() for letter in code):
+            return code
+        return self.codebook.label(column, code)
 
     def level(self, level: str) -> str:
         """Return a level of ``summary.csv``: "rater=client" -> "Rater: client"."""
