@@ -211,5 +211,6 @@ def report(make_effects, text="", **changes):
         ),
         "input_hashes": {f"data/raw/effects.csv{text}": "ab" * 32},
         "versions": {f"pandas{text}": f"3.1.1{text}"},
+        "caution": f"Read this first{text}",
     }
     return ReportContent(**(fields | changes))

@@ -6,6 +6,7 @@ rule render_report:
         models=expand("results/{analysis}/model.json", analysis=ANALYSES),
         included=expand("results/{analysis}/included_effects.csv", analysis=ANALYSES),
         left_out=expand("results/{analysis}/left_out_effects.csv", analysis=ANALYSES),
+        sources=[*SHEETS, *REFERENCES],
         figures=expand("results/{analysis}/figures", analysis=ANALYSES),
         checked=ancient("data/extracted/analyses_checked.txt"),
         library=get_library("report"),
@@ -23,6 +24,7 @@ rule render_report:
     params:
         title=config["title"],
         question=config["question"],
+        caution=config["caution"],
         settings={key: config[key] for key in ("metric", "rho", "ci_level", "seed")},
         vocabulary=config["vocabulary"],
     message:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from alliance_meta.citations import study_labels
 from alliance_meta.codebook import load_codebook
 from alliance_meta.models import ModelSpecification, analyse
-from alliance_meta.models.record import hash_files, model_record
-from alliance_meta.tables import read_json, read_table, write_json, write_table
+from alliance_meta.models.record import model_record
+from alliance_meta.tables import hash_files, read_json, read_table, write_json, write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from alliance_meta.codebook import load_codebook
 from alliance_meta.report import AnalysisContent, ReportContent, render_report
 from alliance_meta.report.gallery import read_figures
-from alliance_meta.tables import read_json, read_table
+from alliance_meta.tables import hash_files, read_json, read_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -15,6 +15,7 @@ models = [read_json(path) for path in snakemake.input.models]
 content = ReportContent(
     title=snakemake.params.title,
     question=snakemake.params.question,
+    caution=snakemake.params.caution,
     settings=snakemake.params.settings,
     analyses=tuple(
         AnalysisContent(
@@ -36,7 +37,7 @@ content = ReportContent(
     effects=read_table(snakemake.input.effects),
     notes=read_table(snakemake.input.notes),
     references=read_json(snakemake.input.references),
-    input_hashes=models[0]["inputs"],
+    input_hashes=hash_files(snakemake.input.sources),
     versions=models[0]["versions"],
 )
 codebook = load_codebook().extended(snakemake.params.vocabulary)

@@ -1,7 +1,8 @@
 """Reading and writing the tables that users' scripts read."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,11 @@ def write_json(content: Mapping[str, Any] | list[Any], path: Path | str) -> None
 def read_json(path: Path | str) -> Any:
     """Read a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def hash_files(paths: Iterable[str]) -> dict[str, str]:
+    """Return path -> SHA-256 of the file's bytes, in the order given."""
+    return {str(p): hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths}
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,9 @@
 """The record of an analysis: everything a reader needs to trace or repeat it."""
 
-import hashlib
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from alliance_meta import __version__
@@ -15,11 +13,6 @@ from alliance_meta.models.sentences import describe_analysis, model_label
 from alliance_meta.tables import to_records
 
 RECORDED_PACKAGES = ("pymare", "numpy", "scipy", "pandas", "formulaic")
-
-
-def hash_files(paths: Iterable[str]) -> dict[str, str]:
-    """Return path -> SHA-256 of the file's bytes, in the order given."""
-    return {str(p): hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths}
 
 
 def package_versions(packages: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]:

@@ -79,6 +79,8 @@ class ReportContent:
         Path -> SHA-256 of the files that went in.
     versions
         Program -> version.
+    caution
+        What a reader must know before using the numbers; may be empty.
     """
 
     title: str
@@ -90,3 +92,4 @@ class ReportContent:
     references: tuple[Mapping[str, Any], ...] = ()
     input_hashes: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    caution: str = ""

@@ -139,6 +139,7 @@ def render_report(content: ReportContent, codebook: Codebook | None = None) -> s
     page: dict[str, Any] = {
         "title": content.title.strip() or "Synthesis",
         "question": content.question.strip(),
+        "caution": content.caution.strip(),
         "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         "key_result": _key_result(content.analyses[0]) if content.analyses else None,
         "counts": _count_data(effects, excluded),
