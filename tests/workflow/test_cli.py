@@ -86,6 +86,14 @@ def test_check_without_a_review_says_how_to_start(tmp_path, capsys):
     assert "alliance-meta new" in capsys.readouterr().out
 
 
+def test_run_names_problems_before_it_starts(review, capsys):
+    edit(review, 0, "rater", "terapist")
+    assert main(["run", str(review)]) == 1
+    assert "Did you mean 'therapist'?" in capsys.readouterr().err
+    assert not (review / ".snakemake").exists()
+    assert len(pd.read_csv(review / "results/validation.csv")) == 1
+
+
 def test_run_without_a_review_says_how_to_start(tmp_path, capsys):
     assert main(["run", str(tmp_path)]) == 1
     assert "alliance-meta new" in capsys.readouterr().err

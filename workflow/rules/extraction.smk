@@ -8,7 +8,8 @@ rule validate_extractions:
     output:
         extractions=update("data/extracted/extractions.csv"),
         references=update("data/extracted/references.json"),
-        notes=update("data/extracted/validation_notes.csv"),
+        # not update(): gone after a failed check, it asks for a new one
+        notes="logs/validation_notes.csv",
     log:
         messages="logs/validate_extractions.log",
         problems="results/validation.csv",

@@ -2,13 +2,12 @@ rule render_report:
     input:
         effects="data/extracted/effect_sizes.csv",
         references="data/extracted/references.json",
-        notes="data/extracted/validation_notes.csv",
+        notes="logs/validation_notes.csv",
         models=expand("results/{analysis}/model.json", analysis=ANALYSES),
         included=expand("results/{analysis}/included_effects.csv", analysis=ANALYSES),
         left_out=expand("results/{analysis}/left_out_effects.csv", analysis=ANALYSES),
         sources=[*SHEETS, *REFERENCES],
         figures=expand("results/{analysis}/figures", analysis=ANALYSES),
-        checked=ancient("data/extracted/analyses_checked.txt"),
         library=get_library("report"),
     output:
         report(

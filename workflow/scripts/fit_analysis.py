@@ -1,29 +1,36 @@
 """Fit one analysis and write its tables."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from alliance_meta.citations import study_labels
 from alliance_meta.codebook import load_codebook
 from alliance_meta.models import ModelSpecification, analyse
+from alliance_meta.models.checks import check_analyses
 from alliance_meta.models.record import model_record
+from alliance_meta.problems import errors_only, terminal_table
 from alliance_meta.tables import hash_files, read_json, read_table, write_json, write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-settings = snakemake.params.settings
+name, settings = snakemake.wildcards.analysis, snakemake.params.settings
 effects = read_table(snakemake.input.effects)
+errors = errors_only(check_analyses(effects, {name: settings}, file="config/config.yaml"))
+if errors:
+    print(terminal_table(errors), file=sys.stderr)
+    sys.exit(1)
 result = analyse(
     effects,
     ModelSpecification.from_mapping(settings),
     labels=study_labels(effects, read_json(snakemake.input.references)),
     files=settings["effects"],
 )
-for name in ("coefficients", "summary", "heterogeneity", "included", "left_out", "line"):
-    write_table(getattr(result, name), snakemake.output[name])
+for table in ("coefficients", "summary", "heterogeneity", "included", "left_out", "line"):
+    write_table(getattr(result, table), snakemake.output[table])
 record = model_record(
     result,
-    name=snakemake.wildcards.analysis,
+    name=name,
     title=snakemake.params.title,
     inputs=hash_files(snakemake.input.sheets),
     codebook=load_codebook().extended(snakemake.params.vocabulary),

@@ -32,6 +32,7 @@ from alliance_meta.tables import write_table
 WORKFLOW = Path(__file__).resolve().parents[2]
 CONFIG_FILE = "config/config.yaml"
 REPORT_FILE = "reports/synthesis.html"
+VALIDATION_FILE = "results/validation.csv"
 
 STEP = re.compile(r"^(\d+) of (\d+) steps")
 RULE_MESSAGE = re.compile(r"^Job \d+: (.*?)(?: \(.*)?$")
@@ -124,7 +125,7 @@ def find_problems(folder: Path) -> list[Problem]:
 def check_review(folder: Path) -> int:
     """Print all problems and write ``results/validation.csv``; 1 if any is an error."""
     problems = find_problems(folder)
-    write_table(problems_table(problems), folder / "results" / "validation.csv")
+    write_table(problems_table(problems), folder / VALIDATION_FILE)
     if problems:
         print(terminal_table(problems))
     else:
@@ -133,11 +134,20 @@ def check_review(folder: Path) -> int:
 
 
 def run_review(folder: Path, cores: str, extra: Sequence[str]) -> int:
-    """Run the workflow on a review with a progress bar; return Snakemake's exit code."""
+    """Run the workflow on a review with a progress bar; return Snakemake's exit code.
+
+    Problems are looked for first, so that they show without Snakemake's own messages around.
+    """
     config = folder / CONFIG_FILE
     if not config.is_file():
         text = f"{config} does not exist; start a review with: alliance-meta new FOLDER"
         print(text, file=sys.stderr)
+        return 1
+    problems = find_problems(folder)
+    errors = errors_only(problems)
+    if errors:
+        write_table(problems_table(problems), folder / VALIDATION_FILE)
+        print(terminal_table(errors), file=sys.stderr)
         return 1
     command = [
         *(sys.executable, "-m", "snakemake"),

@@ -10,7 +10,7 @@ import yaml
 
 ROOMS = ("extraction", "effect_sizes", "models", "figures", "report")
 ENTRY_POINTS = frozenset({"cli.py", "starter.py", "manifest.py", "codebook_page.py"})
-DATA_SUFFIXES = frozenset({".py", ".yaml", ".j2", ".css", ".js", ".csl"})
+DATA_SUFFIXES = frozenset({".py", ".yaml", ".j2", ".css", ".csl", ".json"})
 
 LIBRARY = Path(__file__).parent
 
