@@ -501,10 +501,10 @@ def t_from_p(p_two_sided: Values, df: Values) -> Values:
     Rosenthal, R., & Rubin, D. B. (2003). r_equivalent: A simple effect size indicator.
     Psychological Methods, 8, 492-496 (eq. 1).
     """
-    half = np.asarray(df, dtype=float) / 2
-    ratio = special.betaincinv(half, 0.5, p_two_sided)
+    df = np.asarray(df, dtype=float)
+    ratio = np.asarray(special.betaincinv(df / 2, 0.5, p_two_sided), dtype=float)
     # 1 − ratio would lose digits for p near 1
-    rest = special.betainccinv(0.5, half, p_two_sided)
+    rest = np.asarray(special.betainccinv(0.5, df / 2, p_two_sided), dtype=float)
     return np.sqrt(df * rest / ratio)
 
 

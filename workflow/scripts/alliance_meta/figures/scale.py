@@ -59,8 +59,8 @@ def choose_limits(
         wanted_high.append(float(np.quantile(_finite(highs), 0.95)))
     ends = _finite(intervals)
     if ends.size:
-        wanted_low.append(float(ends.min()))
-        wanted_high.append(float(ends.max()))
+        wanted_low.append(float(np.min(ends)))
+        wanted_high.append(float(np.max(ends)))
     low = max(min(wanted_low), low - reach)
     high = min(max(wanted_high), high + reach)
     if high <= low:

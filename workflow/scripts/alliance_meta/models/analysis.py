@@ -214,7 +214,7 @@ class _TooFewError(SpecificationError):
 def _fit(units: _Units, X: Array, spec: ModelSpecification) -> PooledFit:
     clusters = pd.factorize(units.data["study_id"])[0]
     robust = spec.inference == "cr2"
-    n_units = int(clusters.max()) + 1 if robust else len(units.y)
+    n_units = int(np.max(clusters)) + 1 if robust else len(units.y)
     noun = "studies" if robust else "effects"
     if n_units <= X.shape[1]:
         raise _TooFewError(
