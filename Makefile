@@ -50,8 +50,8 @@ format: $(READY) ## rewrite code in the house style and remake generated files
 	$(BIN)/python -m alliance_meta.manifest > workflow/library.yaml
 
 references: ## recompute the frozen reference values (needs R with metafor)
-	Rscript tests/reference/effect_sizes.R
-	Rscript tests/reference/models.R
+	Rscript tests/reference/effect_sizes.R > tests/reference/effect_sizes.json
+	Rscript tests/reference/models.R > tests/reference/models.json
 
 lock: ## resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \

@@ -1,6 +1,6 @@
 # Reference values for the univariate models, robust inference and heterogeneity.
-# Run from the repository root: Rscript tests/reference/models.R
-# Writes tests/reference/models.json, inputs included. Needs metafor, clubSandwich, robumeta.
+# Rscript tests/reference/models.R > tests/reference/models.json
+# The inputs are part of the file. Needs metafor, clubSandwich, robumeta.
 
 suppressMessages({
   library(metafor)
@@ -150,4 +150,4 @@ lines <- c(
   "]",
   "}"
 )
-writeLines(lines, "tests/reference/models.json")
+writeLines(lines)
