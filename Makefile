@@ -54,7 +54,7 @@ references: ## recompute the frozen reference values (needs R with metafor)
 	Rscript tests/reference/models.R > tests/reference/models.json
 
 lock: ## resolve requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra test --extra slurm --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove results, reports and caches; keep .venv

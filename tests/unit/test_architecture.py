@@ -134,8 +134,9 @@ def test_lock_holds_every_declared_package_with_hashes(project, declared):
     entries = re.split(r"\n(?=[a-z0-9])", lock.strip())
     locked = {re.split(r"[=<>\s]", entry, maxsplit=1)[0] for entry in entries}
     assert all("--hash=sha256:" in entry for entry in entries)
-    tests = dict(requirement(text) for text in project["optional-dependencies"]["test"])
-    assert set(declared) | set(tests) <= locked
+    extras = project["optional-dependencies"]
+    optional = dict(requirement(text) for name in ("test", "slurm") for text in extras[name])
+    assert set(declared) | set(optional) <= locked
 
 
 def test_versions_agree(project):
