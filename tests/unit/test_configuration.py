@@ -52,6 +52,26 @@ def test_shipped_and_starter_configurations_are_valid():
             "config.yaml, column analyses.by_rater.model: 'rma' is not allowed here. Use one of: "
             "common_effect, random_effects, aggregated, rve, three_level, che.",
         ),
+        (
+            {"references": "file.bib"},
+            "config.yaml, column references: 'file.bib' is not a list. "
+            "Write it in square brackets, such as [data/raw/references.bib].",
+        ),
+        (
+            {"rho": "0,6"},
+            "config.yaml, column rho: '0,6' is not a number. "
+            "Write it with a decimal point and without quotes, such as 0.6.",
+        ),
+        (
+            {"analyses": {"by rater": {}}},
+            "config.yaml, column analyses: 'by rater' cannot name an analysis. "
+            "Begin with a letter and use letters, digits, _ and - only, such as by_rater.",
+        ),
+        (
+            {"analyses": {"overall": None}},
+            "config.yaml, column analyses.overall: 'None' is not a group of settings. "
+            "Write its settings below it, indented by two blanks.",
+        ),
     ],
 )
 def test_mistakes_are_named_in_words(change, message):

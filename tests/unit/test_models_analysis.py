@@ -257,11 +257,121 @@ def test_impossible_settings_are_refused(settings, message):
         spec(**settings)
 
 
+@pytest.mark.parametrize("formula", ["0 + rater", "rater - 1"])
+def test_formula_without_intercept_tests_the_same_hypothesis(effects, formula):
+    with_intercept = analyse(effects, spec(moderators="rater")).heterogeneity
+    without = analyse(effects, spec(moderators=formula)).heterogeneity
+    a, b = (t.set_index("parameter")["estimate"] for t in (with_intercept, without))
+    for part in ("QM", "QM_df1", "QM_df2", "QM_p", "R2"):
+        assert a[part] == pytest.approx(b[part], rel=1e-7)
+
+
+def test_line_through_the_origin_is_refused_in_words(effects):
+    assert "has no intercept" in analyse(effects, spec(moderators="year - 1")).failure
+
+
+@pytest.mark.parametrize("formula", ["bs(year, 3)", "poly(year, 2)", "center(year)", "log(n)"])
+def test_transformed_moderators_enter(effects, formula):
+    result = analyse(effects, spec(moderators=formula))
+    assert len(result.coefficients) > 1
+    assert result.line["x"].nunique() == 61
+    assert result.line["estimate"].between(-1, 1).all()
+    assert result.heterogeneity["parameter"].eq("QM").any()
+
+
+def test_spline_of_a_column_with_gaps_leaves_rows_out(effects):
+    effects.loc[[1, 2], "year"] = np.nan
+    result = analyse(effects, spec(moderators="rater + bs(year, 3)"))
+    assert list(result.left_out["effect_id"]) == ["e1", "e2"]
+
+
+def test_number_inside_c_is_a_category(effects):
+    effects["session"] = [1.0, 2.0, 5.0] * 9
+    result = analyse(effects, spec(moderators="C(session)", reference={"session": "1"}))
+    terms = list(result.coefficients["term"])
+    assert terms[0] == "Intercept"
+    assert set(terms[1:]) == {"C(session)[T.2]", "C(session)[T.5]"}
+    assert result.summary["level"][1] == "session=1"
+    assert result.line.empty
+    cells = analyse(effects, spec(moderators="C(session) - 1"))
+    assert sorted(result.summary["estimate"][1:]) == pytest.approx(
+        sorted(cells.coefficients["estimate"])
+    )
+
+
+def test_sample_shared_by_studies_is_one_composite(effects):
+    effects["sample_id"] = "shared"
+    effects.loc[6:, "sample_id"] = effects.loc[6:, "study_id"]
+    result = analyse(effects, spec(model="aggregated"))
+    assert len(result.included) == effects["sample_id"].nunique()
+    assert result.summary.iloc[0]["k_samples"] == effects["sample_id"].nunique()
+
+
+def test_untested_reference_level_is_said(effects):
+    effects.loc[effects["study_id"] == "s02", "rater"] = "observer"
+    result = analyse(effects, spec(moderators="rater", reference={"rater": "observer"}))
+    assert any("asked for, observer, is not tested; client takes" in w for w in result.warnings)
+
+
+def test_every_level_in_one_study_shows_levels_only(effects):
+    result = analyse(effects, spec(moderators="study_id"))
+    assert result.failure.startswith("No level has effects from two studies")
+    assert len(result.summary) == 15
+    assert result.summary["estimate"][1:].notna().all()
+
+
+def test_equal_effects_with_a_moderator_cannot_be_tested(effects):
+    effects[["yi", "z", "r"]] = 0.3
+    effects["vr"] = 0.01
+    result = analyse(
+        effects, spec(moderators="rater", model="random_effects", inference="knapp_hartung")
+    )
+    assert "could not be tested" in " ".join(describe_analysis(result))
+    assert any("standard errors are zero" in w for w in result.warnings)
+
+
+def test_values_that_no_effect_has_are_noted(effects):
+    analyses = {
+        "typo": {"metric": "r", "where": "rater in ['client', 'terapist']"},
+        "synonym": {"metric": "r", "where": "rater == 'patient' or year > 1900"},
+        "fine": {"metric": "r", "where": "rater != 'therapist' and year > 1900"},
+    }
+    problems = check_analyses(effects, analyses, file="c")
+    assert [(p.column, p.severity) for p in problems] == [
+        ("analyses.typo.where", "note"),
+        ("analyses.synonym.where", "note"),
+    ]
+    assert "No effect has rater 'terapist'; there are: client, therapist." in problems[0].problem
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"where": "year.to_csv('stolen.csv') == 1"},
+        {"where": "rater.__class__ == 1"},
+        {"where": "[x for x in year] == 1"},
+        {"moderators": "I(year.to_csv('stolen.csv'))"},
+        {"moderators": "open('stolen.csv', 'w')"},
+        {"moderators": "exec('x')"},
+        {"moderators": "year[0]"},
+        {"moderators": "rater | year"},
+        {"moderators": "lag(year)"},
+    ],
+)
+def test_expressions_see_columns_and_values_only(effects, setting, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecificationError, match="cannot be read"):
+        analyse(effects, spec(**setting))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"moderators": "ratter"}, "no column 'ratter'"),
         ({"moderators": "rater +"}, "cannot be read"),
+        ({"moderators": "rater, year"}, r"join moderators with \+"),
+        ({"where": "rater = client"}, "write == to compare"),
         ({"moderators": "yi ~ rater"}, "without '~'"),
         ({"where": "ratter == 'client'"}, "ratter"),
         ({"where": "year"}, "must compare columns"),
@@ -275,10 +385,51 @@ def test_impossible_analyses_are_refused(effects, settings, message):
         analyse(effects, spec(**settings))
 
 
-def test_aliased_moderators_are_refused(effects):
+def test_aliased_moderators_are_said(effects):
     effects["who"] = effects["rater"].map({"client": "patient", "therapist": "clinician"})
-    with pytest.raises(SpecificationError, match="cannot be told apart"):
-        analyse(effects, spec(moderators="rater + who"))
+    result = analyse(effects, spec(moderators="rater + who"))
+    assert "who[T.clinician] cannot be told apart" in result.failure
+    assert result.coefficients.empty
+    assert describe_analysis(result)[0].startswith("No estimate: 'rater + who'")
+    problems = check_analyses(effects, {"a": {"metric": "r", "moderators": "rater + who"}}, file="")
+    assert [p.severity for p in problems] == ["note"]
+
+
+@pytest.mark.parametrize("model", ["random_effects", "rve", "common_effect", "aggregated"])
+def test_a_single_level_leaves_nothing_to_compare(effects, model):
+    effects["rater"] = "client"
+    effects.loc[effects["study_id"] == "s02", "rater"] = "observer"
+    result = analyse(effects, spec(moderators="rater", model=model))
+    assert "With a single level there was nothing to compare." in describe_analysis(result)
+    assert "QM" not in set(result.heterogeneity["parameter"])
+    assert list(result.summary["level"]) == ["overall", "rater=client", "rater=observer"]
+
+
+def test_few_residual_df_are_said(effects):
+    few = effects.drop_duplicates("study_id").head(6)
+    result = analyse(few, spec(moderators="year + n + vi", inference="knapp_hartung"))
+    assert any("Fewer than 4 degrees of freedom for Intercept" in w for w in result.warnings)
+
+
+def test_r2_is_reported_with_its_baseline(effects):
+    values = analyse(effects, spec(moderators="rater")).heterogeneity.set_index("parameter")
+    estimate = values["estimate"]
+    null = analyse(effects, spec()).heterogeneity.set_index("parameter").loc["tau2", "estimate"]
+    assert estimate["tau2_without_moderators"] == pytest.approx(null)
+    assert estimate["R2"] == pytest.approx(max(0, 100 * (1 - estimate["tau2"] / null)))
+
+
+def test_numeric_moderator_beside_levels_has_its_slope_in_words(effects):
+    text = " ".join(describe_analysis(analyse(effects, spec(moderators="rater + year"))))
+    assert "by level at the mean of year" in text
+    assert "year b = " in text
+
+
+def test_effects_of_a_study_stand_together(effects):
+    mixed = effects.iloc[[1, 3, 2, 4, 0, *range(5, 27)]]
+    studies = analyse(mixed, spec()).included["study_id"]
+    assert (studies != studies.shift()).sum() == studies.nunique()
+    assert studies.iloc[0] == "s01"
 
 
 def test_check_lists_all_problems_of_all_analyses(effects):

@@ -24,15 +24,20 @@ def edit(folder, row, column, value):
 
 def test_new_review_has_no_problems(review, capsys):
     assert main(["check", str(review)]) == 0
-    assert capsys.readouterr().out == "No problems.\n"
+    assert "0 problems" in capsys.readouterr().out
     table = pd.read_csv(review / "results/validation.csv")
     assert tuple(table.columns) == TABLE_COLUMNS
-    assert table.empty
+    assert table["problem"].str.startswith("Note: ").all()
 
 
 def test_new_refuses_a_folder_with_files(review, capsys):
     assert main(["new", str(review)]) == 1
     assert "not empty" in capsys.readouterr().err
+
+
+def test_left_over_examples_are_noted(review, capsys):
+    main(["check", str(review)])
+    assert "example rows" in " ".join(capsys.readouterr().out.split())
 
 
 def test_examples_are_marked(review):
@@ -53,7 +58,8 @@ def test_check_lists_all_problems_at_once(review, capsys):
     assert f"{place} 4, column citation_key:" in out
     assert "3 problems" in out
     table = pd.read_csv(review / "results/validation.csv")
-    assert list(table["row"]) == [2, 3, 4]
+    errors = table.loc[~table["problem"].str.startswith("Note: ")]
+    assert list(errors["row"]) == [2, 3, 4]
 
 
 def test_check_names_mistakes_of_the_configuration(review, capsys):
@@ -81,6 +87,35 @@ def test_a_term_of_ones_own_is_understood(review, capsys):
     assert main(["check", str(review)]) == 0
 
 
+def test_an_analysis_may_have_a_metric_of_its_own(review, capsys):
+    edit(review, 2, "effect_type", "generic")
+    edit(review, 2, "df", "")
+    edit(review, 2, "se", "0.4")
+    assert main(["check", str(review)]) == 1
+    assert "generic" in capsys.readouterr().out
+    config = review / "config/config.yaml"
+    config.write_text(
+        config.read_text().replace(
+            "    title: All studies\n",
+            "    title: All studies\n    where: effect_type != 'generic'\n",
+        )
+        + "  own_scale: {metric: generic, where: \"effect_type == 'generic'\"}\n"
+    )
+    assert main(["check", str(review)]) == 0, capsys.readouterr().out
+    config.write_text(config.read_text().replace(", where: \"effect_type == 'generic'\"", ""))
+    capsys.readouterr()
+    assert main(["check", str(review)]) == 1
+    assert "effects of another scale would enter" in " ".join(capsys.readouterr().out.split())
+
+
+def test_paths_may_be_absolute_or_begin_with_a_dot(review, capsys):
+    config = review / "config/config.yaml"
+    text = config.read_text()
+    for path in (f"'{review}/data/raw/effects.csv'", "./data/raw/effects.csv, data/raw/*.csv"):
+        config.write_text(text.replace("[data/raw/effects.csv]", f"[{path}]"))
+        assert main(["check", str(review)]) == 0, capsys.readouterr().out
+
+
 def test_check_without_a_review_says_how_to_start(tmp_path, capsys):
     assert main(["check", str(tmp_path)]) == 1
     assert "alliance-meta new" in capsys.readouterr().out
@@ -91,7 +126,8 @@ def test_run_names_problems_before_it_starts(review, capsys):
     assert main(["run", str(review)]) == 1
     assert "Did you mean 'therapist'?" in capsys.readouterr().err
     assert not (review / ".snakemake").exists()
-    assert len(pd.read_csv(review / "results/validation.csv")) == 1
+    table = pd.read_csv(review / "results/validation.csv")
+    assert "'terapist' is not a rater." in set(table["problem"])
 
 
 def test_run_without_a_review_says_how_to_start(tmp_path, capsys):

@@ -1,3 +1,4 @@
+import os
 from glob import glob
 
 import yaml
@@ -19,10 +20,14 @@ wildcard_constraints:
 def expand_paths(patterns):
     """Return the files behind paths and globs; a path without a file stays, to be missed.
 
-    A name that begins with ~$ is the lock file of a workbook open in Excel.
+    Names that begin with ~$ are lock files of workbooks open in Excel.
     """
-    found = {path: None for p in patterns for path in sorted(glob(p)) or [p]}
-    return [path for path in found if "~$" not in path]
+    found = {
+        os.path.normpath(path): None
+        for pattern in patterns
+        for path in sorted(glob(pattern)) or [pattern]
+    }
+    return [path for path in found if not os.path.basename(path).startswith("~$")]
 
 
 def get_library(*rooms):
@@ -50,5 +55,11 @@ def get_analysis_title(wildcards):
     return config["analyses"][wildcards.analysis].get("title", wildcards.analysis)
 
 
+METRICS = sorted(
+    {
+        config["metric"],
+        *(a["metric"] for a in config["analyses"].values() if "metric" in a),
+    }
+)
 SHEETS = expand_paths(config["effects"])
 REFERENCES = expand_paths(config["references"])

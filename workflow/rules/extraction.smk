@@ -18,6 +18,7 @@ rule validate_extractions:
     params:
         vocabulary=config["vocabulary"],
         metric=config["metric"],
+        metrics=METRICS,
     message:
         "Checking the coded extractions"
     script:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from alliance_meta.configuration import without_mismatches
 from alliance_meta.effect_sizes import convert_effects
 from alliance_meta.problems import ExtractionError, errors_only
 from alliance_meta.tables import read_table, write_table
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 converted = convert_effects(read_table(snakemake.input.extractions), metric=snakemake.params.metric)
 with open(snakemake.log[0], "w", encoding="utf-8") as log:
     log.writelines(f"{problem}\n" for problem in converted.problems)
-if errors_only(converted.problems):
-    raise ExtractionError(converted.problems)
+# rows of another scale than the review's may serve an analysis with a metric of its own
+errors = without_mismatches(errors_only(converted.problems), ("fisher_z", "generic"))
+if errors:
+    raise ExtractionError(errors)
 write_table(converted.table, snakemake.output.effects)

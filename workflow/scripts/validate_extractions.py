@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alliance_meta.codebook import load_codebook
+from alliance_meta.configuration import without_mismatches
 from alliance_meta.effect_sizes import check_effects
 from alliance_meta.extraction import check_sheets
 from alliance_meta.problems import errors_only, problems_table, terminal_table, unique_problems
@@ -19,8 +20,15 @@ extraction = check_sheets(
     [(path, Path(path)) for path in snakemake.input.references],
     codebook=codebook,
 )
-plausibility = check_effects(extraction.effects, metric=snakemake.params.metric, codebook=codebook)
-problems = unique_problems([*extraction.problems, *plausibility])
+plausibility = check_effects(
+    extraction.effects,
+    metric=snakemake.params.metric,
+    codebook=codebook,
+    reported=extraction.problems,
+)
+problems = unique_problems(
+    [*extraction.problems, *without_mismatches(plausibility, snakemake.params.metrics)]
+)
 table = problems_table(problems)
 write_table(table, snakemake.log.problems)
 

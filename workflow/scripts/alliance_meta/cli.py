@@ -18,7 +18,9 @@ from alliance_meta.configuration import (
     configuration_problems,
     expand_paths,
     read_yaml,
+    used_metrics,
     with_defaults,
+    without_mismatches,
 )
 from alliance_meta.problems import (
     Problem,
@@ -36,6 +38,7 @@ VALIDATION_FILE = "results/validation.csv"
 
 STEP = re.compile(r"^(\d+) of (\d+) steps")
 RULE_MESSAGE = re.compile(r"^Job \d+: (.*?)(?: \(.*)?$")
+BAR_FORMAT = "{desc:<46.46} {bar} {n_fmt}/{total_fmt}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--cores", default="all", help="processors to use (default: all)")
     run.add_argument("snakemake", nargs=argparse.REMAINDER, help="further options of snakemake")
     options = parser.parse_args(arguments)
+    try:
+        return _dispatch(options)
+    except BrokenPipeError:
+        # the reader of a pipe (head, less) has seen enough; nothing more can be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(options: argparse.Namespace) -> int:
     if options.command == "new":
         return start_review(options.folder)
     if options.command == "check":
@@ -111,9 +123,15 @@ def find_problems(folder: Path) -> list[Problem]:
         [(name, folder / name) for name in expand_paths(config["references"], folder)],
         codebook=codebook,
     )
+    plausibility = check_effects(
+        extraction.effects,
+        metric=config["metric"],
+        codebook=codebook,
+        reported=extraction.problems,
+    )
     problems = [
         *extraction.problems,
-        *check_effects(extraction.effects, metric=config["metric"], codebook=codebook),
+        *without_mismatches(plausibility, used_metrics(config)),
     ]
     if not errors_only(problems):
         analyses = {name: analysis_settings(config, name, folder) for name in config["analyses"]}
@@ -162,15 +180,23 @@ def run_review(folder: Path, cores: str, extra: Sequence[str]) -> int:
     if not any(option.startswith("--workflow-profile") for option in extra):
         command += ["--workflow-profile", str(profiles / "default")]
     code = _follow(command)
+    report = folder / REPORT_FILE
     if code == 0:
-        print(f"Report: {folder / REPORT_FILE}")
+        print(f"Report: {report}")
+    else:
+        old = f"; {report} is of an earlier run" if report.exists() else ""
+        print(f"The run failed, as said above. No report was written{old}.", file=sys.stderr)
     return code
 
 
 def _follow(command: Sequence[str]) -> int:
-    """Run Snakemake, turn its step counts into a bar, and show its output if it fails."""
+    """Run Snakemake, show its steps, and show its output if it fails.
+
+    On a terminal the steps are a bar; elsewhere (a file, a log) a line each.
+    """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     lines: list[str] = []
+    on_terminal = sys.stderr.isatty()
     with (
         subprocess.Popen(
             command,
@@ -181,17 +207,17 @@ def _follow(command: Sequence[str]) -> int:
             errors="replace",
             env=environment,
         ) as process,
-        tqdm(unit="step", bar_format="{desc:<46.46} {bar} {n_fmt}/{total_fmt}", total=1) as bar,
+        tqdm(total=1, disable=not on_terminal, bar_format=BAR_FORMAT) as bar,
     ):
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in process.stdout or ():
             lines.append(line)
             if step := STEP.match(line):
-                bar.total = int(step[2])
-                bar.n = int(step[1])
+                bar.total, bar.n = int(step[2]), int(step[1])
                 bar.refresh()
-            elif rule := RULE_MESSAGE.match(line):
-                bar.set_description_str(rule[1])
+            elif message := RULE_MESSAGE.match(line):
+                bar.set_description_str(message[1])
+                if not on_terminal:
+                    print(message[1], file=sys.stderr)
         code = process.wait()
         if code == 0:
             bar.set_description_str("Done")
@@ -199,6 +225,12 @@ def _follow(command: Sequence[str]) -> int:
             bar.refresh()
     if code != 0:
         sys.stderr.writelines(lines)
+        if any("cannot be locked" in line or "LockException" in line for line in lines):
+            print(
+                "Another run is at work in this folder, or one was stopped by force. If none is, "
+                "unlock it with: alliance-meta run FOLDER -- --unlock",
+                file=sys.stderr,
+            )
     return code
 
 

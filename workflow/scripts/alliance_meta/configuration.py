@@ -1,6 +1,9 @@
 """A review's configuration: its defaults, its problems, its files."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from glob import glob
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,14 @@ import yaml
 from rapidfuzz import process
 
 from alliance_meta.problems import Problem
+
+TYPE_WORDS = {
+    "array": ("a list", "Write it in square brackets, such as [data/raw/references.bib]."),
+    "number": ("a number", "Write it with a decimal point and without quotes, such as 0.6."),
+    "integer": ("a whole number", "Write it without decimals and quotes, such as 20181."),
+    "string": ("a text", "Put it in quotes."),
+    "object": ("a group of settings", "Write its settings below it, indented by two blanks."),
+}
 
 SHARED_SETTINGS = ("metric", "rho", "ci_level", "prediction", "where")
 
@@ -29,7 +40,8 @@ def read_yaml(path: Path, *, name: str) -> tuple[Any, list[Problem]]:
             Problem(
                 name,
                 f"The configuration is not valid YAML: {what}.",
-                "Check indentation, colons and quotes around this line.",
+                "Check the indentation (two blanks, no tabs) around this line, and put texts that "
+                "hold a colon in quotes.",
                 row=mark.line + 1 if mark else None,
                 code="yaml",
             )
@@ -50,6 +62,12 @@ def configuration_problems(config: Any, schema: Mapping[str, Any], *, name: str)
     """
     validator = jsonschema.Draft202012Validator(schema)
     problems = []
+    names = list(config.get("analyses") or {}) if isinstance(config, Mapping) else []
+    for first, second in combinations(map(str, names), 2):
+        if first.casefold() == second.casefold():
+            text = f"The analyses '{first}' and '{second}' differ in capitals only."
+            right = "Some computers keep them in one folder; rename one."
+            problems.append(Problem(name, text, right, column="analyses", code="configuration"))
     for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
         place = ".".join(str(part) for part in error.absolute_path)
         text, suggestion = _in_words(error)
@@ -74,6 +92,14 @@ def _in_words(error: jsonschema.ValidationError) -> tuple[str, str]:
             f"'{value}' is not allowed here.",
             f"Use one of: {', '.join(map(str, schema['enum']))}.",
         )
+    if error.validator == "type":
+        wanted, right = TYPE_WORDS[str(schema["type"])]
+        return f"'{value}' is not {wanted}.", right
+    if error.validator == "pattern":
+        return (
+            f"'{value}' cannot name an analysis.",
+            "Begin with a letter and use letters, digits, _ and - only, such as by_rater.",
+        )
     return error.message[:1].upper() + error.message[1:] + ".", str(schema.get("description", ""))
 
 
@@ -86,19 +112,29 @@ def with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[
 def expand_paths(patterns: Sequence[str], root: Path) -> list[str]:
     """Return files behind paths and globs relative to ``root``, sorted within each pattern.
 
-    A path without a file stays, so that its reader can report it missing.
+    A path without a file stays, so that its reader can report it missing. Names that begin
+    with ~$ are lock files of workbooks open in Excel.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
-        # a name that begins with ~$ is the lock file of a workbook open in Excel
-        matches = sorted(
-            p.relative_to(root).as_posix()
-            for p in root.glob(pattern)
-            if not p.name.startswith("~$")
-        )
-        for path in matches or [pattern]:
-            found[path] = None
-    return list(found)
+        for path in sorted(glob(pattern, root_dir=root)) or [pattern]:
+            found[os.path.normpath(path)] = None
+    return [path for path in found if not os.path.basename(path).startswith("~$")]
+
+
+def used_metrics(config: Mapping[str, Any]) -> list[str]:
+    """Return the metrics of a review and of its analyses, sorted."""
+    own = (settings.get("metric") for settings in config["analyses"].values())
+    return sorted({config["metric"], *(metric for metric in own if metric)})
+
+
+def without_mismatches(problems: Iterable[Problem], metrics: Collection[str]) -> list[Problem]:
+    """Drop complaints about effects of another scale where some analysis takes that scale.
+
+    Each analysis then checks the rows that would enter it.
+    """
+    both = "generic" in metrics and any(metric != "generic" for metric in metrics)
+    return [p for p in problems if not (both and p.code == "metric_mismatch")]
 
 
 def analysis_settings(config: Mapping[str, Any], name: str, root: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 from alliance_meta.codebook import load_codebook
-from alliance_meta.tables import write_table
 
 EXAMPLE_NOTE = "EXAMPLE ROW: overwrite or delete"
 
@@ -136,7 +135,9 @@ def write_starter(folder: Path) -> None:
     raw.mkdir(parents=True, exist_ok=True)
     codebook = load_codebook()
     rows = [{**row, "notes": EXAMPLE_NOTE} for row in EXAMPLES]
-    write_table(pd.DataFrame(rows, columns=list(codebook.columns)), raw / "effects.csv")
+    table = pd.DataFrame(rows, columns=list(codebook.columns))
+    # with a byte-order mark, so that Excel reads and writes the file as UTF-8
+    table.to_csv(raw / "effects.csv", index=False, lineterminator="\n", encoding="utf-8-sig")
     texts = {
         folder / "config" / "config.yaml": CONFIG,
         raw / "references.bib": REFERENCES,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,28 +12,18 @@ import pandas as pd
 
 from alliance_meta.codebook import Codebook, load_codebook
 
-# columns that the pipeline adds to those of the codebook
-TEXT_COLUMNS = frozenset(
-    {
-        "conversion",
-        "flags",
-        "source_file",
-        "source_sheet",
-        "level",
-        "label",
-        "reason",
-        "term",
-        "parameter",
-        "moderator",
-        "file",
-        "sheet",
-        "column",
-        "value",
-        "problem",
-        "suggestion",
-    }
+# Types of the columns that the pipeline itself adds, by kind of table: a reviewer's own column
+# may have any name that its table does not use.
+EFFECT_TEXT = frozenset({"conversion", "flags", "source_file", "source_sheet"})
+EFFECT_COUNTS = frozenset({"source_row"})
+ROW_TEXT = frozenset({"label", "level", "reason"})
+RESULT_TEXT = frozenset(
+    {"level", "term", "parameter", "moderator"}
+    | {"file", "sheet", "column", "value", "problem", "suggestion"}
 )
-INTEGER_COLUMNS = frozenset({"source_row", "row", "k_studies", "k_samples", "k_effects", "n_total"})
+RESULT_COUNTS = frozenset({"row", "k_studies", "k_samples", "k_effects", "n_total"})
+
+NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
@@ -60,10 +51,11 @@ def read_table(path: Path | str, codebook: Codebook | None = None) -> pd.DataFra
     """
     codebook = codebook or load_codebook()
     raw = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
-    text = TEXT_COLUMNS | {f"{name}_version" for name in codebook.versioned_columns()}
+    text, counts = _added_columns(raw.columns)
+    text |= {f"{name}_version" for name in codebook.versioned_columns()}
     for name in raw.columns:
         column = codebook.columns.get(name)
-        if name in INTEGER_COLUMNS:
+        if name in counts:
             raw[name] = raw[name].astype("Float64").astype("Int64")
         elif column is not None:
             raw[name] = raw[name].astype(float if column.numeric else "str")
@@ -74,11 +66,20 @@ def read_table(path: Path | str, codebook: Codebook | None = None) -> pd.DataFra
     return raw
 
 
+def _added_columns(columns: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which columns of a table the pipeline adds as text and as counts."""
+    if "effect_type" in columns:
+        return EFFECT_TEXT, EFFECT_COUNTS
+    if "effect_id" in columns:
+        return ROW_TEXT, frozenset()
+    return RESULT_TEXT, RESULT_COUNTS
+
+
 def _number_or_text(values: pd.Series) -> pd.Series:
-    try:
+    filled = values.dropna()
+    if all(NUMBER.fullmatch(text) for text in filled):
         return values.astype(float)
-    except ValueError:
-        return values.astype("str")
+    return values.astype("str")
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ from alliance_meta.models.design import (
     Design,
     build_design,
     encode_values,
-    formula_variables,
+    equality_contrasts,
     order_levels,
 )
+from alliance_meta.models.expressions import formula_variables
 from alliance_meta.models.pooling import Estimate, PooledFit, fit_pooled
 from alliance_meta.models.selection import select_rows
 from alliance_meta.models.specification import ModelSpecification, SpecificationError
@@ -65,7 +66,7 @@ INCLUDED_COLUMNS = [
 COMPUTED_COLUMNS = {"estimate", "ci_low", "ci_high", "weight", "label", "level"}
 
 # below this the Satterthwaite approximation is outside its validated range (Tipton 2015)
-MINIMUM_ROBUST_DF = 4.0
+MINIMUM_DF = 4.0
 MINIMUM_STUDIES_PER_LEVEL = 2
 SEVERAL = "several"
 
@@ -86,6 +87,8 @@ class AnalysisResult:
         Fitted line of a single numeric moderator on the reporting scale; else empty.
     references
         Categorical moderator -> reference level.
+    continuous
+        Numeric moderators.
     set_apart
         Names of levels that are shown but not tested.
     warnings
@@ -102,6 +105,7 @@ class AnalysisResult:
     left_out: pd.DataFrame
     line: pd.DataFrame
     references: Mapping[str, str] = field(default_factory=dict)
+    continuous: tuple[str, ...] = ()
     set_apart: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     failure: str = ""
@@ -170,29 +174,51 @@ def analyse(
 
     apart_mask, apart = _rare_levels(data, variables)
     tested = data.loc[~apart_mask]
+    if tested.empty:
+        reason = "No level has effects from two studies or more, so nothing was tested."
+        return _failed(spec, data, selection.left_out, reason, notes, apart)
     overall_units = _units(data, spec, ())
     try:
         overall = _fit(overall_units, np.ones((len(overall_units.y), 1)), spec)
         if variables:
             units = _units(tested, spec, variables)
             design = build_design(units.data, spec.moderators, spec.reference)
+            contrasts = equality_contrasts(design.X)
             fit = _fit(units, design.X, spec)
             null = _fit(units, np.ones((len(units.y), 1)), spec)
             notes += _overlap_notes(units, spec, variables)
         else:
             units, fit, null = overall_units, overall, None
             design = build_design(units.data, "", {})
+            contrasts = np.empty((0, 1))
     except _TooFewError as error:
         if variables or len(data) != 1:
             return _failed(spec, data, selection.left_out, str(error), notes)
         return _single_effect(data, spec, selection.left_out, labels or {}, notes)
+    except SpecificationError as error:
+        # the formula is sound, as selection has shown: these rows cannot carry it
+        return _failed(spec, data, selection.left_out, _sentence(error), notes)
 
-    for name in apart:
-        notes.append(f"{name} has effects from fewer than two studies: shown, not tested.")
+    if variables and len(design.terms) == 1:
+        notes.append("Only one level has effects from two studies or more: nothing to compare.")
+    for variable, value in apart:
+        if spec.reference.get(variable) == value and design.references:
+            notes.append(
+                f"The reference level asked for, {value}, is not tested; "
+                f"{design.references[variable]} takes its place."
+            )
+        notes.append(
+            f"{variable}={value} has effects from fewer than two studies: shown, not tested."
+        )
     coefficients = _coefficient_table(fit, design.terms)
-    heterogeneity = _heterogeneity_table(fit, null, design, spec)
+    heterogeneity = _heterogeneity_table(fit, null, contrasts, spec)
     notes += _low_df_notes(coefficients, heterogeneity, spec)
-    included = _included_table(units, fit, data, tested, apart_mask, spec, variables, labels or {})
+    if not coefficients["se"].gt(0).all():
+        notes.append(
+            "The effects do not differ beyond the model, so that some standard errors are zero "
+            "and no interval or test can be given for them."
+        )
+    included = _included_table(units, fit, data, apart_mask, spec, variables, labels or {})
     return AnalysisResult(
         spec=spec,
         coefficients=coefficients,
@@ -202,9 +228,15 @@ def analyse(
         left_out=selection.left_out,
         line=_line_table(fit, design, units.data, spec),
         references=dict(design.references or {}),
-        set_apart=tuple(apart),
+        continuous=design.continuous,
+        set_apart=tuple(f"{variable}={value}" for variable, value in apart),
         warnings=tuple(notes),
     )
+
+
+def _sentence(error: SpecificationError) -> str:
+    text = "; ".join(error.problems)
+    return text[:1].upper() + text[1:] + "."
 
 
 class _TooFewError(SpecificationError):
@@ -228,7 +260,7 @@ def _units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str
     y, v = data["yi"].to_numpy(float), data["vi"].to_numpy(float)
     if spec.model != "aggregated":
         return _Units(data.reset_index(drop=True), y, v)
-    keys = ["study_id", "sample_id", *variables]
+    keys = ["sample_id", *variables]
     codes = data.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     composite = aggregate_effects(y, v, codes, spec.rho)
     rows = []
@@ -248,19 +280,24 @@ def _units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str
 
 def _rare_levels(
     data: pd.DataFrame, variables: Sequence[str]
-) -> tuple[NDArray[np.bool_], list[str]]:
+) -> tuple[NDArray[np.bool_], list[tuple[str, str]]]:
     """Return which rows belong to a level of fewer than two studies, and those levels."""
     mask = np.zeros(len(data), dtype=bool)
-    names = []
-    for variable in variables:
-        if pd.api.types.is_numeric_dtype(data[variable]):
-            continue
-        studies = data.groupby(variable)["study_id"].nunique()
-        for level in order_levels(data[variable]):
-            if studies[level] < MINIMUM_STUDIES_PER_LEVEL:
-                mask |= (data[variable] == level).to_numpy()
-                names.append(f"{variable}={level}")
-    return mask, names
+    found: list[tuple[str, str]] = []
+    categorical = [v for v in variables if not pd.api.types.is_numeric_dtype(data[v])]
+    searching = True
+    # rows that go with a level of one moderator may leave a level of another with one study
+    while searching:
+        searching = False
+        kept = data.loc[~mask]
+        for variable in categorical:
+            studies = kept.groupby(variable)["study_id"].nunique()
+            for level in order_levels(kept[variable]):
+                if studies[level] < MINIMUM_STUDIES_PER_LEVEL:
+                    mask |= (data[variable] == level).to_numpy()
+                    found.append((variable, level))
+                    searching = True
+    return mask, list(dict.fromkeys(found))
 
 
 def _overlap_notes(units: _Units, spec: ModelSpecification, variables: Sequence[str]) -> list[str]:
@@ -279,19 +316,19 @@ def _overlap_notes(units: _Units, spec: ModelSpecification, variables: Sequence[
 def _low_df_notes(
     coefficients: pd.DataFrame, heterogeneity: pd.DataFrame, spec: ModelSpecification
 ) -> list[str]:
-    if spec.inference != "cr2":
-        return []
-    low = coefficients.loc[coefficients["df"] < MINIMUM_ROBUST_DF, "term"]
+    robust = spec.inference == "cr2"
+    low = coefficients.loc[coefficients["df"] < MINIMUM_DF, "term"]
     notes = []
     if len(low):
+        kind, source = ("robust ", " (Tipton, 2015)") if robust else ("", "")
         notes.append(
-            f"Fewer than {MINIMUM_ROBUST_DF:.0f} robust degrees of freedom for {', '.join(low)}: "
-            "these p-values and intervals are not trustworthy (Tipton, 2015)."
+            f"Fewer than {MINIMUM_DF:.0f} {kind}degrees of freedom for {', '.join(low)}: "
+            f"these p-values and intervals are not trustworthy{source}."
         )
     values = heterogeneity.set_index("parameter")["estimate"]
-    if values.get("QM_df2", np.inf) < MINIMUM_ROBUST_DF:
+    if values.get("QM_df2", np.inf) < MINIMUM_DF:
         notes.append(
-            f"The test of the moderators has fewer than {MINIMUM_ROBUST_DF:.0f} degrees of freedom "
+            f"The test of the moderators has fewer than {MINIMUM_DF:.0f} degrees of freedom "
             "in its denominator: too few studies stand behind it to trust its p-value."
         )
     return notes
@@ -333,7 +370,7 @@ def _summary_table(
     design: Design,
     data: pd.DataFrame,
     tested: pd.DataFrame,
-    apart: Sequence[str],
+    apart: Sequence[tuple[str, str]],
     variables: Sequence[str],
     spec: ModelSpecification,
 ) -> pd.DataFrame:
@@ -342,17 +379,22 @@ def _summary_table(
         members = tested.loc[tested[level.moderator] == level.value]
         estimate = fit.contrast(level.contrast)
         rows.append(_summary_row(level.name, members, estimate, np.nan, spec.metric))
-    for name in apart:
-        variable, value = name.split("=", 1)
-        members = data.loc[data[variable] == value]
-        mean = aggregate_effects(
-            members["yi"].to_numpy(float),
-            members["vi"].to_numpy(float),
-            np.zeros(len(members), dtype=int),
-            spec.rho,
-        )
-        rows.append(_summary_row(name, members, None, float(mean.y[0]), spec.metric))
+    rows += _apart_rows(data, apart, spec)
     return _with_integer_counts(pd.DataFrame(rows, columns=SUMMARY_COLUMNS))
+
+
+def _apart_rows(
+    data: pd.DataFrame, apart: Sequence[tuple[str, str]], spec: ModelSpecification
+) -> list[tuple[object, ...]]:
+    """Return summary rows of levels that are shown, not tested: composites without interval."""
+    rows = []
+    for variable, value in apart:
+        members = data.loc[data[variable] == value]
+        y, v = members["yi"].to_numpy(float), members["vi"].to_numpy(float)
+        mean = aggregate_effects(y, v, np.zeros(len(members), dtype=int), spec.rho)
+        name = f"{variable}={value}"
+        rows.append(_summary_row(name, members, None, float(mean.y[0]), spec.metric))
+    return rows
 
 
 def _with_integer_counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -362,17 +404,16 @@ def _with_integer_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _heterogeneity_table(
-    fit: PooledFit, null: PooledFit | None, design: Design, spec: ModelSpecification
+    fit: PooledFit, null: PooledFit | None, contrasts: Array, spec: ModelSpecification
 ) -> pd.DataFrame:
     rows = [(name, *values) for name, values in fit.heterogeneity.items()]
-    if null is not None:
+    if null is not None and len(contrasts):
         missing = (np.nan, np.nan)
         if spec.model != "common_effect":
             explained = 100 * max(0.0, 1 - fit.tau2 / null.tau2) if null.tau2 > 0 else np.nan
+            rows.append(("tau2_without_moderators", null.tau2, *missing))
             rows.append(("R2", explained, *missing))
-        slopes = [j for j, term in enumerate(design.terms) if term != "Intercept"]
-        # without an intercept the test would be of all level means being zero
-        test = fit.test(np.eye(len(design.terms))[slopes])
+        test = fit.test(contrasts)
         df2 = np.nan if np.isinf(test.df2) else test.df2
         rows += [
             ("QM", test.statistic, *missing),
@@ -387,35 +428,38 @@ def _included_table(
     units: _Units,
     fit: PooledFit,
     data: pd.DataFrame,
-    tested: pd.DataFrame,
     apart_mask: NDArray[np.bool_],
     spec: ModelSpecification,
     variables: Sequence[str],
     labels: Mapping[str, str],
 ) -> pd.DataFrame:
-    frame = units.data.copy()
-    frame["weight"] = 100 * fit.weights / fit.weights.sum()
+    coded = units.data
+    weights = 100 * fit.weights / fit.weights.sum()
     if apart_mask.any():
-        apart = _units(data.loc[apart_mask], spec, variables).data.copy()
-        apart["weight"] = np.nan
-        frame = pd.concat([frame, apart], ignore_index=True)
-    half = stats.norm.isf((1 - spec.ci_level) / 2) * np.sqrt(frame["vi"].to_numpy(float))
-    y = frame["yi"].to_numpy(float)
-    frame["estimate"] = reporting_scale(y, spec.metric)
-    frame["ci_low"] = reporting_scale(y - half, spec.metric)
-    frame["ci_high"] = reporting_scale(y + half, spec.metric)
-    frame["label"] = [labels.get(s, s) for s in frame["study_id"]]
-    categorical = [v for v in variables if not pd.api.types.is_numeric_dtype(frame[v])]
-    if len(variables) == 1 and categorical:
-        name = categorical[0]
-        frame["level"] = name + "=" + frame[name].astype(str)
-    else:
-        frame["level"] = ""
-    computed = frame[INCLUDED_COLUMNS]
-    coded = units.data if not apart_mask.any() else pd.concat([units.data, apart])
+        apart = _units(data.loc[apart_mask], spec, variables).data
+        coded = pd.concat([coded, apart], ignore_index=True)
+        weights = np.concatenate([weights, np.full(len(apart), np.nan)])
+    # effects of one study stand together, studies in the order of the sheet
+    place = {study: i for i, study in enumerate(data["study_id"].unique())}
+    order = np.argsort(coded["study_id"].map(place).to_numpy(), kind="stable")
+    coded = coded.iloc[order].reset_index(drop=True)
+
+    y = coded["yi"].to_numpy(float)
+    half = stats.norm.isf((1 - spec.ci_level) / 2) * np.sqrt(coded["vi"].to_numpy(float))
+    level = pd.Series("", index=coded.index, dtype="str")
+    if len(variables) == 1 and not pd.api.types.is_numeric_dtype(coded[variables[0]]):
+        level = variables[0] + "=" + coded[variables[0]].astype("str")
+    computed = coded[["effect_id", "study_id", "sample_id", "yi", "vi", "n"]].assign(
+        estimate=reporting_scale(y, spec.metric),
+        ci_low=reporting_scale(y - half, spec.metric),
+        ci_high=reporting_scale(y + half, spec.metric),
+        weight=weights[order],
+        label=[labels.get(study, study) for study in coded["study_id"]],
+        level=level,
+    )[INCLUDED_COLUMNS]
     extra = [c for c in [*CODE_COLUMNS, *variables] if included_name(c) not in INCLUDED_COLUMNS]
     moderators = coded[list(dict.fromkeys(extra))].rename(columns=included_name)
-    return pd.concat([computed, moderators.reset_index(drop=True)], axis=1)
+    return pd.concat([computed, moderators], axis=1)
 
 
 def _line_table(
@@ -443,8 +487,10 @@ def _failed(
     left_out: pd.DataFrame,
     reason: str,
     notes: Sequence[str],
+    apart: Sequence[tuple[str, str]] = (),
 ) -> AnalysisResult:
     rows = [_summary_row("overall", data, None, np.nan, spec.metric)]
+    rows += _apart_rows(data, apart, spec)
     return AnalysisResult(
         spec=spec,
         coefficients=pd.DataFrame(columns=COEFFICIENT_COLUMNS),
@@ -477,7 +523,7 @@ def _single_effect(
         coefficients=_coefficient_table(fit, design.terms),
         summary=_summary_table(fit, fit, design, data, data, (), (), alone),
         heterogeneity=pd.DataFrame(columns=HETEROGENEITY_COLUMNS),
-        included=_included_table(units, fit, data, data, none, alone, (), labels),
+        included=_included_table(units, fit, data, none, alone, (), labels),
         left_out=left_out,
         line=pd.DataFrame(columns=LINE_COLUMNS),
         warnings=(*notes, note),

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_meta.models.design import build_design, formula_variables
+from alliance_meta.models.design import build_design
+from alliance_meta.models.expressions import compared_values, formula_variables
 from alliance_meta.models.selection import select_rows
 from alliance_meta.models.specification import ModelSpecification, SpecificationError
 from alliance_meta.problems import Problem
@@ -60,15 +61,31 @@ def check_analyses(
             for text in error.problems:
                 report(error.setting, text, str(settings.get(error.setting, "")))
             continue
+        _check_values(spec, effects, report)
         _check_references(spec, variables, data, report)
         if data.empty:
-            report("where", "no effect satisfies this analysis", spec.where, note=True)
+            text = "no effect satisfies this analysis"
+            if spec.where:
+                text += "; codes count here, not their synonyms (client, not patient)"
+            report("where", text, spec.where, note=True)
             continue
         try:
             build_design(data, spec.moderators, spec.reference)
         except SpecificationError as error:
-            report("moderators", error.problems[0], spec.moderators)
+            report("moderators", error.problems[0], spec.moderators, note=True)
     return problems
+
+
+def _check_values(spec: ModelSpecification, effects: pd.DataFrame, report: Any) -> None:
+    """Note values in ``where`` that no effect has: mostly misspelt, or a synonym."""
+    for column, value in compared_values(spec.where):
+        values = effects[column]
+        if not (values == value).any():
+            text = f"no effect has {column} {value!r}"
+            known = sorted(values.dropna().astype(str).unique())
+            if 0 < len(known) <= 15:
+                text += f"; there are: {', '.join(known)}"
+            report("where", text, spec.where, note=True)
 
 
 def _check_references(

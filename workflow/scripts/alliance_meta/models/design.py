@@ -9,10 +9,15 @@ import numpy as np
 import pandas as pd
 from formulaic.errors import FormulaicError
 from numpy.typing import NDArray
+from scipy.linalg import null_space
 
+from alliance_meta.models.expressions import formula_variables
 from alliance_meta.models.specification import SpecificationError
 
 Array = NDArray[np.float64]
+
+# rounding of a least-squares solution; a true constant is met far better
+CONSTANT_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,32 +60,6 @@ class Design:
     references: Mapping[str, str] | None = None
     continuous: tuple[str, ...] = ()
     specification: Any = None
-
-
-def formula_variables(formula: str) -> tuple[str, ...]:
-    """Return the columns that a moderator formula uses, sorted.
-
-    Raises
-    ------
-    SpecificationError
-        If the formula cannot be read.
-    """
-    if not formula.strip():
-        return ()
-    try:
-        parsed = formulaic.Formula(formula)
-        if hasattr(parsed, "lhs"):
-            raise SpecificationError(
-                f"'{formula}': only the right-hand side is wanted, without '~'",
-                setting="moderators",
-            )
-        variables = parsed.required_variables
-    except (FormulaicError, SyntaxError) as error:
-        reason = str(error).splitlines()[0]
-        raise SpecificationError(
-            f"'{formula}' cannot be read: {reason}", setting="moderators"
-        ) from error
-    return tuple(sorted(str(v) for v in variables))
 
 
 def order_levels(values: pd.Series, reference: str | None = None) -> list[str]:
@@ -131,13 +110,18 @@ def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str])
             frame[name] = pd.Categorical(frame[name].astype(str), categories=levels_of[name])
     try:
         matrix = formulaic.model_matrix(formula, frame)
-    except (FormulaicError, ValueError, TypeError, NameError) as error:
-        reason = str(error).splitlines()[0]
+    except (FormulaicError, ArithmeticError, LookupError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecificationError(
             f"'{formula}' cannot be used: {reason}", setting="moderators"
         ) from error
     terms = tuple(str(c) for c in matrix.columns)
     X = np.asarray(matrix, dtype=float)
+    if len(X) != len(frame) or not np.isfinite(X).all():
+        raise SpecificationError(
+            f"'{formula}' cannot be used: it gives no finite number for some effects",
+            setting="moderators",
+        )
     _refuse_aliased(X, terms, formula)
     specification = matrix.model_spec
     return Design(
@@ -150,6 +134,39 @@ def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str])
     )
 
 
+def equality_contrasts(X: Array) -> Array:
+    """Return contrasts that are all zero exactly where every row has the same mean.
+
+    Parameters
+    ----------
+    X
+        Design of full column rank, shape (k, p), that can express a constant.
+
+    Returns
+    -------
+    Array
+        Shape (p − 1, p): with an intercept the other coefficients, without one the
+        differences between coefficients.
+
+    Raises
+    ------
+    SpecificationError
+        If the design cannot express a constant, as a line through the origin.
+    """
+    k, p = X.shape
+    constant, *_ = np.linalg.lstsq(X, np.ones(k), rcond=None)
+    if np.abs(X @ constant - 1).max() > CONSTANT_TOLERANCE:
+        raise SpecificationError(
+            "the formula has no intercept, so that it compares with zero and not with the mean; "
+            "leave out '0 +' or '- 1'",
+            setting="moderators",
+        )
+    intercept = np.isclose(X, 1.0, rtol=0, atol=0).all(axis=0)
+    if intercept.any():
+        return np.eye(p)[~intercept]
+    return np.asarray(null_space(constant[None, :]).T, dtype=np.float64)
+
+
 def encode_values(design: Design, values: pd.DataFrame) -> Array:
     """Return the design rows of new moderator values, shape (len(values), p)."""
     return np.asarray(design.specification.get_model_matrix(values), dtype=float)
@@ -158,7 +175,8 @@ def encode_values(design: Design, values: pd.DataFrame) -> Array:
 def _level_contrasts(
     frame: pd.DataFrame, levels_of: dict[str, list[str]], specification: Any
 ) -> tuple[Level, ...]:
-    grid = pd.DataFrame({"_": [0]})
+    # a name that no sheet can hold
+    grid = pd.DataFrame({"": [0]})
     for name, levels in levels_of.items():
         column = pd.DataFrame({name: pd.Categorical(levels, categories=levels)})
         grid = grid.merge(column, how="cross")

@@ -38,11 +38,12 @@ def residual_heterogeneity(y: Array, v: Array, X: Array) -> Residual:
     X
         Design, shape (k, p).
     """
-    df = len(y) - X.shape[1]
+    df = len(y) - int(np.linalg.matrix_rank(X))
     if df <= 0:
         return Residual(np.nan, df, np.nan, np.nan)
     w = 1 / v
-    bread = np.linalg.inv((X.T * w) @ X)
+    # study means of a moderator that only varies within studies are collinear
+    bread = np.linalg.pinv((X.T * w) @ X, hermitian=True)
     residuals = y - X @ (bread @ (X.T @ (w * y)))
     Q = float(w @ residuals**2)
     trace = float(w.sum() - np.einsum("ij,ik,jk,i->", X, X, bread, w**2))

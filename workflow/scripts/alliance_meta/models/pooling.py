@@ -150,9 +150,12 @@ class PooledFit:
         q = len(contrasts)
         contrasts = self._to_basis(contrasts)
         values = contrasts @ self.gamma
+        spread = contrasts @ self.covariance @ contrasts.T
+        if np.linalg.matrix_rank(spread) < q:
+            return WaldTest(np.nan, float(q), np.nan, np.nan)
         if self.robust is not None:
             return self.robust.wald_test(values, contrasts)
-        wald = float(values @ np.linalg.solve(contrasts @ self.covariance @ contrasts.T, values))
+        wald = float(values @ np.linalg.solve(spread, values))
         if self.spec.inference == "z":
             return WaldTest(wald, float(q), np.inf, float(stats.chi2.sf(wald, q)))
         df2 = float(self.df_residual)
@@ -287,14 +290,14 @@ def _heterogeneity(
 ) -> dict[str, tuple[float, float, float]]:
     """Return heterogeneity statistics of the independent units (effects or study means)."""
     residual = residual_heterogeneity(y, v, X)
-    Q, p_value = residual.Q, residual.p_value
+    Q, p_value, df = residual.Q, residual.p_value, len(y) - X.shape[1]
     if spec.model == "rve":
         # all effects equal: Q is 0 and PyMARE's own I² would divide by it
         with np.errstate(divide="ignore", invalid="ignore"):
             stats_of = results.get_heterogeneity_stats()
         Q, p_value = float(np.ravel(stats_of["Q"])[0]), float(np.ravel(stats_of["p(Q)"])[0])
     low = high = np.nan
-    if spec.model != "common_effect" and residual.df > 0:
+    if spec.model != "common_effect" and df > 0:
         interval = results.get_re_stats(alpha=1 - spec.ci_level)
         low, high = (float(np.ravel(interval[key])[0]) for key in ("ci_l", "ci_u"))
     typical = residual.typical_variance
@@ -305,8 +308,8 @@ def _heterogeneity(
         rows["I2"] = tuple(i_squared(t, typical) for t in (tau2, low, high))  # type: ignore[assignment]
         rows["H2"] = tuple(h_squared(t, typical) for t in (tau2, low, high))  # type: ignore[assignment]
     missing = (np.nan, np.nan)
-    rows["I2_Q"] = (i_squared_q(Q, residual.df), *missing)
+    rows["I2_Q"] = (i_squared_q(Q, df), *missing)
     rows["Q"] = (Q, *missing)
-    rows["Q_df"] = (float(residual.df), *missing)
+    rows["Q_df"] = (float(df), *missing)
     rows["Q_p"] = (p_value, *missing)
     return rows

@@ -1,11 +1,13 @@
 """Which rows enter an analysis, and why the others do not."""
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from alliance_meta.formatting import format_count
+from alliance_meta.models.expressions import categorical_numbers, parse_where
 from alliance_meta.models.specification import ModelSpecification, SpecificationError
 
 LEFT_OUT_COLUMNS = ["effect_id", "study_id", "reason"]
@@ -17,7 +19,7 @@ METRIC_COLUMNS = {"fisher_z": ("z", "vz"), "r": ("r", "vr"), "generic": ("yi", "
 class Selection:
     """Rows that enter, rows left out (with reasons), and sentences about both.
 
-    ``data`` has ``yi`` and ``vi`` on the analysis metric.
+    ``data`` has ``yi`` and ``vi`` on the analysis metric; numbers inside ``C(...)`` are text.
     """
 
     data: pd.DataFrame
@@ -86,13 +88,18 @@ def select_rows(
             f"{format_count(n, 'effect')} {verb} no value for "
             f"{' or '.join(variables)} and did not enter.",
         )
-    return Selection(data.loc[~incomplete].reset_index(drop=True), left_out, notes)
+    data = data.loc[~incomplete].reset_index(drop=True)
+    for name in categorical_numbers(spec.moderators):
+        if pd.api.types.is_numeric_dtype(data[name]):
+            data[name] = data[name].map("{:g}".format).astype("str")
+    return Selection(data, left_out, notes)
 
 
 def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
     """Evaluate a ``where`` expression, such as "rater == 'client' and year > 2000".
 
-    Comparisons with an empty cell are false, except ``!=``, which is true.
+    Comparisons with an empty cell are false, except ``!=``, which is true. An expression sees
+    columns and values, and calls nothing.
 
     Raises
     ------
@@ -101,15 +108,18 @@ def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
     """
     if not where.strip():
         return pd.Series(True, index=data.index)
-    try:
-        # no resolvers and no locals: an expression sees columns and nothing else
-        mask = data.eval(where, engine="python", local_dict={}, global_dict={})
-    except pd.errors.UndefinedVariableError as error:
+    tree, quoted = parse_where(where)
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    unknown = sorted({quoted.get(name, name) for name in names} - set(map(str, data.columns)))
+    if unknown:
+        listed = ", ".join(f"'{name}'" for name in unknown)
         raise SpecificationError(
-            f"{where!r}: {error}; use column names, and quotes around codes", setting="where"
-        ) from error
+            f"{where!r}: there is no column {listed}; put quotes around codes", setting="where"
+        )
+    try:
+        mask = data.eval(where, engine="python", local_dict={}, global_dict={})
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecificationError(f"{where!r} cannot be read: {reason}", setting="where") from error
     if not isinstance(mask, pd.Series) or mask.dtype != bool:
         raise SpecificationError(

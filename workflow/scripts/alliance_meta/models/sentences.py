@@ -129,10 +129,12 @@ def _heterogeneity_sentence(result: AnalysisResult) -> str:
 
 def _moderator_sentences(result: AnalysisResult, level_label: Callable[[str], str]) -> list[str]:
     values = result.heterogeneity.set_index("parameter")["estimate"]
+    if "QM_p" not in values:
+        return ["With a single level there was nothing to compare."]
     p_value = values["QM_p"]
     df1 = format_df(values["QM_df1"])
     if np.isnan(p_value):
-        return ["The test of the moderator could not be computed with so few studies."]
+        return ["The moderators could not be tested with these studies."]
     if pd.isna(values["QM_df2"]):
         test = f"QM({df1}) = {format_number(values['QM'])}, p {format_p(p_value)}"
     else:
@@ -142,7 +144,6 @@ def _moderator_sentences(result: AnalysisResult, level_label: Callable[[str], st
     moderator = moderator_words(result.spec.moderators)
     levels = result.summary.iloc[1:]
     tested = levels.loc[~levels["level"].isin(result.set_apart)]
-    continuous = tested.empty
     if clear:
         text = f"The size of the association varied with {moderator}, {test}"
     else:
@@ -151,10 +152,10 @@ def _moderator_sentences(result: AnalysisResult, level_label: Callable[[str], st
     if pd.notna(explained):
         text += f", R² = {format_number(explained, 0)} %"
     sentences = [text + "."]
-    if continuous:
-        sentences.append(_slope_sentence(result))
-    else:
+    if len(tested):
         sentences.append(_levels_sentence(result, tested, level_label))
+    if result.continuous:
+        sentences.append(_slope_sentence(result))
     for name in result.set_apart:
         row = _row(result.summary, "level", name)
         value = format_effect(row["estimate"], result.spec.metric)
@@ -173,7 +174,8 @@ def _slope_sentence(result: AnalysisResult) -> str:
     scale = " (Fisher's z)" if result.spec.metric == "fisher_z" else ""
     parts = []
     for _, row in result.coefficients.iterrows():
-        if row["term"] == "Intercept":
+        # terms of levels alone are told by the level means
+        if not any(name in row["term"] for name in result.continuous):
             continue
         value = format_number(row["estimate"], 4)
         parts.append(f"{row['term']} b = {value}, {_test_words(row)}")
@@ -192,4 +194,10 @@ def _levels_sentence(
         parts.append(
             f"{level_label(row['level'])} {value} {interval} ({studies})".replace("  ", " ")
         )
-    return f"Estimated {_symbol(metric)} by level, with {_ci_words(result)}: {'; '.join(parts)}."
+    held = ""
+    if result.continuous:
+        names = join_words([name.replace("_", " ") for name in result.continuous])
+        held = f" at the mean of {names}"
+    return (
+        f"Estimated {_symbol(metric)} by level{held}, with {_ci_words(result)}: {'; '.join(parts)}."
+    )
