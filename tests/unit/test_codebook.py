@@ -192,3 +192,26 @@ def with_pipes() -> Codebook:
     return CODEBOOK.extended(
         {"rater": {"odd": {"label": "odd", "description": "either|or", "synonyms": ["x|y"]}}}
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "written", "code", "version"),
+    [
+        ("instrument", "Working Alliance Inventory - Short Form", "WAI", "WAI-S"),
+        ("instrument", "working alliance inventory short form revised", "WAI", "WAI-SR"),
+        ("timing", "intake", "early", None),
+        ("timing", "First session", "early", None),
+        ("timing", "Session 1", "early", None),
+        ("timing", "mid-therapy", "mid", None),
+        ("timing", "post", "late", None),
+        ("timing", "End of therapy", "late", None),
+        ("timing", "mean over sessions", "averaged", None),
+        ("effect_type", "beta weight", "beta", None),
+    ],
+)
+def test_usual_words_are_known(column: str, written: str, code: str, version: str | None) -> None:
+    vocabulary = CODEBOOK.vocabulary_of(column)
+    assert vocabulary is not None
+    match = vocabulary.match(written)
+    assert match is not None
+    assert (match.code, match.version) == (code, version)

@@ -1,12 +1,15 @@
 """Every plausibility rule: a row that passes and a row that is told what is wrong."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from openpyxl import Workbook
 
 from alliance_meta.codebook import load_codebook
 from alliance_meta.effect_sizes import check_effects
+from alliance_meta.extraction import check_sheets
 
 
 def check_one(metric="fisher_z", codebook=None, **cells):
@@ -50,7 +53,12 @@ HONEST = {
     "beta of entangled predictors": {"effect_type": "beta", "effect_value": 0.3, "n": 84.0}
     | {"n_covariates": 2.0, "se": 0.25},
     "tiny study with its interval": r(0.3, 8.0, ci_low=-0.52, ci_high=0.83),
-    "r at the limit of its interval after rounding": r(0.3, 1e5, ci_low=0.3, ci_high=0.31),
+    "large r of a small sample": r(0.95, 19.0),
+    "large r": r(0.9),
+    "large d": d(3.0),
+    "n of a register": r(n=1e4),
+    "p that rounding of r explains": r(0.02, 9000.0, p_value=0.8),
+    "r with an adjusted p": r(0.2, 100.0, p_value=0.2),
     "negative r": r(-0.31, ci_low=-0.49, ci_high=-0.10),
     "r with its p": r(p_value=0.004),
     "r with p < .05": r(p_value=0.05),
@@ -323,6 +331,48 @@ DISHONEST = {
         "With 0.05 and n = 84 the p-value would be 0.65, not 0.001.",
         "Check the value, n and the p-value; an adjusted analysis may explain it.",
     ),
+    "p_value_contradicts (large, borderline)": (
+        r(0.2, 100.0, p_value=0.9),
+        ("p_value", "0.9", "note"),
+        "With 0.2 and n = 100 the p-value would be 0.046, not 0.9.",
+        "Check the value, n and the p-value; an adjusted analysis may explain it.",
+    ),
+    "p_value_contradicts (small, borderline)": (
+        r(0.01, 100.0, p_value=0.05),
+        ("p_value", "0.05", "note"),
+        "With 0.01 and n = 100 the p-value would be 0.92, not 0.05.",
+        "Check the value, n and the p-value; an adjusted analysis may explain it.",
+    ),
+    "correlation_rare": (
+        r(-0.91, 20.0),
+        ("effect_value", "-0.91", "note"),
+        "A correlation this high (-0.91) is rare between the alliance and an outcome.",
+        "Check the printed value, its decimal point and that it is no reliability.",
+    ),
+    "correlation_rare (z)": (
+        z(1.6),
+        ("effect_value", "1.6", "note"),
+        "A correlation this high (0.92) is rare between the alliance and an outcome.",
+        "Check the printed value, its decimal point and that it is no reliability.",
+    ),
+    "difference_rare": (
+        d(-3.1),
+        ("effect_value", "-3.1", "note"),
+        "A standardised difference of -3.1 is rare.",
+        "Check the printed value, its decimal point and that it is standardised.",
+    ),
+    "difference_rare (g)": (
+        {"effect_type": "g", "effect_value": 4.0, "n": 84.0},
+        ("effect_value", "4", "note"),
+        "A standardised difference of 4 is rare.",
+        "Check the printed value, its decimal point and that it is standardised.",
+    ),
+    "n_rare": (
+        r(n=10001.0),
+        ("n", "10001", "note"),
+        "An n of 10001 is rare.",
+        "Check that it counts persons, not sessions or items, and that no digit is doubled.",
+    ),
     "group_sizes_differ": (
         r(n1=40.0, n2=40.0),
         ("n", "84", "note"),
@@ -400,6 +450,11 @@ def test_contradiction_is_told(code, case):
     assert (found.file, found.sheet, found.row) == ("data/raw/effects.xlsx", "effects", 7)
 
 
+def test_a_value_at_the_limit_of_its_interval_after_rounding_is_none_outside_it():
+    found = check_one(**r(0.3, 1e5, ci_low=0.3, ci_high=0.31))
+    assert [p.code for p in found] == ["n_rare"]
+
+
 def test_se_of_z_beside_the_variance_of_r_is_harmless():
     found = check_one(**r(0.5, 41.0, se=0.16, variance=0.014))
     assert [(p.code, p.severity) for p in found] == [("precision_of_z", "note")]
@@ -444,3 +499,132 @@ def test_consistent_rows_of_any_size_raise_no_error(value, n):
     as_z |= {"se": round(half / 1.959963984540054, 2), "variance": round(1 / (n - 3), 4)}
     for cells in (as_r, as_z):
         assert [p for p in check_one(**cells) if p.severity == "error"] == []
+
+
+def percentages(values, **columns):
+    n = len(values)
+    table = {"effect_id": [f"e{i}" for i in range(n)], "study_id": "s", "sample_id": "s"}
+    table |= {"effect_type": "r", "effect_value": 0.3, "n": 84.0, "percent_female": values}
+    table |= {"source_file": "a.csv", "source_sheet": "", "source_row": range(2, n + 2)}
+    found = check_effects(pd.DataFrame(table | columns))
+    return [(p.file, p.row, p.column, p.value) for p in found]
+
+
+def test_a_fraction_among_percentages_is_noted():
+    nan = float("nan")
+    assert percentages([0.62, 55.0, nan, 1.0, 0.0]) == [
+        ("a.csv", 2, "percent_female", "0.62"),
+        ("a.csv", 5, "percent_female", "1"),
+    ]
+    # a sheet of fractions only cannot be told from a sheet of small shares
+    assert percentages([0.62, 0.5, nan]) == []
+    assert percentages([0.62, 55.0], source_file=["a.csv", "b.csv"]) == []
+    assert percentages([0.62, 55.0], exclude_reason=["overlaps", ""]) == []
+
+
+def test_the_note_on_a_fraction_says_what_to_write():
+    table = {"effect_id": ["a", "b"], "study_id": "s", "sample_id": "s", "effect_type": "r"}
+    table |= {"effect_value": 0.3, "n": 84.0, "percent_minority": [0.07, 20.0]}
+    table |= {"source_file": "a.csv", "source_sheet": "x", "source_row": [2, 3]}
+    (found,) = check_effects(pd.DataFrame(table))
+    assert str(found) == (
+        "a.csv sheet x row 2, column percent_minority: Note: percent_minority is 0.07, but the "
+        "column counts in percent, and other rows of this sheet do. If this is a fraction, write 7."
+    )
+
+
+# --- what checking the sheets has told is not told again ------------------------------------
+
+HEAD = "study_id,effect_type,effect_value,n,df,n1,n2,se,p_value,effect_sign,outcome_measure"
+HEAD += ",outcome_direction,n_covariates,exclude_reason\n"
+
+
+def findings(tmp_path, text):
+    """Return codes of what is reported, and of what the numbers add with and without it."""
+    path = tmp_path / "effects.csv"
+    path.write_text(text, encoding="utf-8")
+    extraction = check_sheets([("effects.csv", path)], [], codebook=load_codebook())
+    told = [p.code for p in extraction.problems if p.severity == "error"]
+    alone = [p.code for p in check_effects(extraction.effects)]
+    added = [p.code for p in check_effects(extraction.effects, reported=extraction.problems)]
+    return told, alone, added
+
+
+ECHOES = {
+    "ns as value": ("A,r,ns,84", "value_missing"),
+    "stars": ("A,r,.28*,84", "value_missing"),
+    "no n": ("A,r,.28,n/a", "n_missing"),
+    "thousand": ("A,r,.28,1.234", "n_missing"),
+    "about": ("A,r,.28,~60", "n_missing"),
+    "unknown type": ("A,tau,.28,60", "unknown_effect_type"),
+    "no type": ("A,,.28,60", "unknown_effect_type"),
+    "no value": ("A,r,,60", "value_missing"),
+    "df beside no n": ("A,t,2.1,,8 2", "n_missing"),
+    "group size": ("A,d,.4,,,forty,44", "n_missing"),
+    "se of odds ratio": ("A,odds_ratio,2.1,,,,,.3*", "variance_missing"),
+    "p of odds ratio": ("A,odds_ratio,2.1,,,,,,<.01", "variance_missing"),
+    "sign": ("A,F,4.1,84,82,,,,,upwards", "sign_missing"),
+    "direction": ("A,r,.3,84,,,,,,,BDI,upwards", "direction_empty"),
+    "covariates": ("A,t,2.1,84,12,,,,,,,,~65", "df_below_n"),
+}
+
+
+@pytest.mark.parametrize(("row", "echo"), ECHOES.values(), ids=ECHOES.keys())
+def test_one_mistake_is_told_once(tmp_path, row, echo):
+    told, alone, added = findings(tmp_path, f"{HEAD}{row}{',' * (13 - row.count(','))}\n")
+    assert len(told) == 1
+    assert alone == [echo]
+    assert added == []
+
+
+def test_a_formula_without_result_is_told_once(tmp_path):
+    book = Workbook()
+    for row in (["study_id", "effect_type", "effect_value", "n"], ["A", "r", "=1/3", 84]):
+        book.worksheets[0].append(row)
+    book.save(tmp_path / "effects.xlsx")
+    sheets = [("effects.xlsx", tmp_path / "effects.xlsx")]
+    extraction = check_sheets(sheets, [], codebook=load_codebook())
+    assert [p.code for p in extraction.problems] == ["formula_without_result"]
+    assert check_effects(extraction.effects, reported=extraction.problems) == []
+
+
+@pytest.mark.parametrize("column", ["effect_type", "effect_value"])
+@pytest.mark.parametrize("written", ["type", "value", "something"])
+def test_a_missing_column_is_told_once(tmp_path, column, written):
+    text = "study_id,effect_type,effect_value,n\nA,r,0.3,84\nB,r,0.2,40\n"
+    told, alone, added = findings(tmp_path, text.replace(column, written))
+    assert told == ["column_missing"]
+    assert len(alone) == 2
+    assert added == []
+
+
+def test_independent_findings_of_the_same_row_stay(tmp_path):
+    rows = [
+        # n cannot be read; the direction of F is missing all the same
+        "A,F,4.1,n/a,82,,,,,,,,,",
+        # the p-value cannot be read; the groups do not add up, the direction is empty
+        "B,r,.3,84,,40,40,,<.05,,BDI,,,",
+        # the sign cannot be read; n is missing
+        "C,chi2,4.1,,,,,,,upwards,,,,",
+        # the standard error cannot be read; the value is impossible
+        "D,r,1.3,84,,,,.1*,,,,,,",
+        # nothing was reported of this row
+        "E,r,.3,,,,,,,,,,,",
+    ]
+    _, _, added = findings(tmp_path, HEAD + "\n".join(rows) + "\n")
+    assert added == [
+        *("sign_missing", "group_sizes_differ", "direction_empty"),
+        *("n_missing", "correlation_out_of_range", "n_missing"),
+    ]
+
+
+def test_notes_and_other_rows_explain_nothing(tmp_path):
+    path = tmp_path / "effects.csv"
+    path.write_text("study_id,effect_type,effect_value,n\nA,r,.3,\nB,r,.3,x\n")
+    extraction = check_sheets([("effects.csv", path)], [], codebook=load_codebook())
+    found = check_effects(extraction.effects, reported=extraction.problems)
+    assert [(p.code, p.row) for p in found] == [("n_missing", 2)]
+    notes = [replace(p, severity="note") for p in extraction.problems]
+    assert len(check_effects(extraction.effects, reported=notes)) == 2
+    elsewhere = [replace(p, file="other.csv") for p in extraction.problems]
+    assert len(check_effects(extraction.effects, reported=elsewhere)) == 2

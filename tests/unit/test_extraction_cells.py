@@ -2,7 +2,7 @@
 
 import pytest
 
-from alliance_meta.extraction.cells import BadNumber, parse_number
+from alliance_meta.extraction.cells import BadNumber, Wanted, parse_number
 
 ALONE = "Leave the cell empty, or write a number like 0.31."
 NOT_REPORTED = "Leave the cell empty if the number is not reported."
@@ -75,6 +75,16 @@ def test_a_number_is_read(text: str, number: float) -> None:
         (".31**", "'.31**' is not a number.", "Write the number alone: .31."),
         ("r = -.31", "'r = -.31' is not a number.", "Write the number alone: -.31."),
         ("12 weeks", "'12 weeks' is not a number.", "Write the number alone: 12."),
+        ("0,28*", "'0,28*' is not a number.", "Write the number alone: 0.28."),
+        ("r = −.31", "'r = −.31' is not a number.", "Write the number alone: -.31."),
+        ("r(82) = .31", "'r(82) = .31' is not a number.", "Write the number alone: .31."),
+        ("~60", "'~60' is not a number.", "Write the number alone: 60."),
+        (".35 (p < .01)", "'.35 (p < .01)' is not a number.", "Write the number alone: .35."),
+        ("−,35, p < ,01", "'−,35, p < ,01' is not a number.", "Write the number alone: -.35."),
+        ("36.4 (SD 9.2)", "'36.4 (SD 9.2)' is not a number.", "Write the number alone: 36.4."),
+        ("36.4 ± 9.2", "'36.4 ± 9.2' is not a number.", "Write the number alone: 36.4."),
+        (".31 [.10, .49]", "'.31 [.10, .49]' is not a number.", "Write the number alone: .31."),
+        ("1,234*", "'1,234*' is not a number.", ALONE),
         ("3-5 of 12", "'3-5 of 12' is not a number.", ALONE),
         (
             "16–20",
@@ -112,6 +122,46 @@ def test_what_excel_made_of_a_number_is_called_a_date(text: str) -> None:
 
 
 def test_a_percent_sign_goes_where_the_column_counts_in_percent() -> None:
-    found = parse_number("62,5%", percent=True)
+    found = parse_number("62,5%", Wanted(percent=True))
     assert isinstance(found, BadNumber)
     assert found.suggestion == "Write 62.5 without the percent sign."
+
+
+WHOLE_ALONE = "Leave the cell empty, or write a number like 84."
+EXCUSE = "leave the cell empty and say in exclude_reason why the row cannot be pooled"
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("in press", WHOLE_ALONE),
+        ("31%", WHOLE_ALONE),
+        ("inf", WHOLE_ALONE),
+        ("45/50", "Write one number, 45 or 50, and the rest in notes."),
+        ("100 (50 per group)", "Write the number alone: 100."),
+        ("1,234", "Write 1234 if that is meant."),
+        ("45-50", "Write one number, or leave the cell empty."),
+        ("44-50", "Write one number (the middle is 47), or leave the cell empty."),
+    ],
+)
+def test_a_whole_number_is_asked_for_where_only_whole_numbers_fit(
+    text: str, suggestion: str
+) -> None:
+    found = parse_number(text, Wanted(example="84", whole=True))
+    assert isinstance(found, BadNumber)
+    assert found.suggestion == suggestion
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("ns", f"L{EXCUSE[1:]}; it is then kept and listed."),
+        ("many", f"Write a number like 0.31, or {EXCUSE}."),
+        ("< .05", f"Write the exact number, or {EXCUSE}."),
+        (".1 to .3", f"Write one number (the middle is 0.2), or {EXCUSE}."),
+    ],
+)
+def test_without_the_statistic_a_row_is_kept_by_its_reason(text: str, suggestion: str) -> None:
+    found = parse_number(text, Wanted(excusable=True))
+    assert isinstance(found, BadNumber)
+    assert found.suggestion == suggestion

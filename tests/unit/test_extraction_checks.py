@@ -8,13 +8,26 @@ import pytest
 from openpyxl import Workbook
 
 from alliance_meta.codebook import load_codebook
-from alliance_meta.extraction import Extraction, check_sheets
+from alliance_meta.extraction import EXAMPLE_MARK, Extraction, check_sheets
 
 CODEBOOK = load_codebook()
 NAME = "data/raw/effects.csv"
 GOOD = "study_id,effect_type,effect_value,n\nA,r,0.31,84\nB,r,0.2,40\n"
 EVERY_ROW = "Write it into every row, also where cells were merged (for example smith2010)."
 NO_MODERATOR = "It may serve as a moderator."
+NO_INSTRUMENT = (
+    "'{}' is not an instrument. The codes are: WAI, HAq, CALPAS, VPPS, STAR, SRS, BLRI, TSR, ARM, "
+    "SAI, CIS, CASF, …. The codebook lists them all. A further term can be added under "
+    "`vocabulary:` in config/config.yaml."
+)
+IN_SESSION = (
+    "is not a time of rating. Write the session number (3) in the column session, and the phase "
+    "of treatment (early, mid or late) here."
+)
+WHICH_COEFFICIENT = (
+    "is not an effect type. Write beta if the coefficient is standardised, or generic (with its "
+    "se) if it is on the scale of the measures."
+)
 
 
 def check(tmp_path: Path, *texts: str, bib: str | None = None) -> Extraction:
@@ -136,8 +149,8 @@ def test_excluded_rows_still_hold_numbers_codes_and_a_study(tmp_path: Path) -> N
         "A,r,0.31,,,\nB,r,ns,1850,terapist,x\n,,,,,y\n"
     )
     assert messages(tmp_path, text) == [
-        f"{NAME} row 3, column effect_value: 'ns' is not a number. "
-        "Leave the cell empty if the number is not reported.",
+        f"{NAME} row 3, column effect_value: 'ns' is not a number. Leave the cell empty and say "
+        "in exclude_reason why the row cannot be pooled; it is then kept and listed.",
         f"{NAME} row 3, column rater: 'terapist' is not a rater. Did you mean 'therapist'?",
         f"{NAME} row 3, column year: year is 1850, but must be between 1900 and 2035. "
         "Correct the number, or leave the cell empty if it is not reported.",
@@ -283,13 +296,7 @@ def test_two_spellings_of_one_column_are_an_error(tmp_path: Path) -> None:
             "n/a",
             "'n/a' is not a rater. Leave the cell empty if it is not reported.",
         ),
-        (
-            "instrument",
-            "Acceptance scale",
-            "'Acceptance scale' is not an instrument. The codes are: WAI, HAq, CALPAS, VPPS, "
-            "STAR, SRS, BLRI, TSR, ARM, SAI, CIS, CASF, …. The codebook lists them all. "
-            "A further term can be added under `vocabulary:` in config/config.yaml.",
-        ),
+        ("instrument", "Acceptance scale", NO_INSTRUMENT.format("Acceptance scale")),
         ("timing", "erly", "'erly' is not a time of rating. Did you mean 'early'?"),
         (
             "effect_type",
@@ -311,7 +318,32 @@ def test_two_spellings_of_one_column_are_an_error(tmp_path: Path) -> None:
             "1.005",
             "n is 1.005, but must be a whole number. Write 1005 if that is meant.",
         ),
-        ("n", '"1,234"', "'1,234' could mean 1234 or 1.234. Write 1234 or 1.234."),
+        ("n", '"1,234"', "'1,234' could mean 1234 or 1.234. Write 1234 if that is meant."),
+        (
+            "year",
+            "in press",
+            "'in press' is not a number. Leave the cell empty, or write a number like 2010.",
+        ),
+        ("instrument", "WAY", "'WAY' is not an instrument. Did you mean 'WAI'?"),
+        ("instrument", "AWI", NO_INSTRUMENT.format("AWI")),
+        (
+            "instrument",
+            "Working Alliance Inventory (short form)",
+            "'Working Alliance Inventory (short form)' is not an instrument. Did you mean 'WAI-S'?",
+        ),
+        ("timing", "Session 3", f"'Session 3' {IN_SESSION}"),
+        ("timing", "sess. 3", f"'sess. 3' {IN_SESSION}"),
+        ("timing", "3rd session", f"'3rd session' {IN_SESSION}"),
+        ("timing", "3", f"'3' {IN_SESSION}"),
+        ("effect_type", "regression weight", f"'regression weight' {WHICH_COEFFICIENT}"),
+        ("effect_type", "Regression coefficient", f"'Regression coefficient' {WHICH_COEFFICIENT}"),
+        ("effect_type", "b", f"'b' {WHICH_COEFFICIENT}"),
+        (
+            "effect_type",
+            "not reported",
+            "'not reported' is not an effect type. Leave the cell empty and say in "
+            "exclude_reason why the row cannot be pooled; it is then kept and listed.",
+        ),
         (
             "n",
             "0",
@@ -474,8 +506,64 @@ def test_two_spellings_of_a_study_are_noted_once(tmp_path: Path) -> None:
     text = "study_id,effect_type,effect_value\nSmith 2010,r,0.1\nsmith_2010,r,0.2\n"
     assert messages(tmp_path, text + "smith_2010,r,0.3\nSmith 2011,r,0.3\n") == [
         f"{NAME} row 3, column study_id: Note: 'smith_2010' and 'Smith 2010' (row 2) differ in "
-        "capitals, blanks or dashes only; they are treated as two studies. "
+        "capitals, blanks, hyphens, underscores or dots only; they are treated as two studies. "
         "If they are the same study, write both the same way."
+    ]
+
+
+def codes(tmp_path: Path, *rows: str) -> list[tuple[str, int | None]]:
+    """Return code and row of what is found about studies, samples, keys and years."""
+    columns = "study_id,sample_id,citation_key,year,effect_type,effect_value,notes\n"
+    lines = "".join(f"{row},r,0.{i},\n" for i, row in enumerate(rows, start=1))
+    bib = "@article{k, title={T}}\n@article{m, title={U}}\n"
+    return [(p.code, p.row) for p in check(tmp_path, columns + lines, bib=bib).problems]
+
+
+@pytest.mark.parametrize("other", ["smith 2010", "SMITH-2010", "smith_2010.", "Smi.th 2010"])
+def test_ids_that_look_alike_are_noted(tmp_path: Path, other: str) -> None:
+    assert codes(tmp_path, "Smith2010,,,", f"{other},,,") == [("study_spelling", 3)]
+    assert codes(tmp_path, "A,Smith2010,,", f"A,{other},,") == [("sample_spelling", 3)]
+
+
+@pytest.mark.parametrize("other", ["Smith2010a", "Smith2011", "Smith201 0", "Smyth2010"])
+def test_ids_that_differ_are_not_noted(tmp_path: Path, other: str) -> None:
+    assert codes(tmp_path, "Smith2010,,,", f"{other},,,") == []
+    assert codes(tmp_path, "A,Smith2010,,", f"A,{other},,") == []
+
+
+def test_a_citation_key_of_two_studies_is_noted_once(tmp_path: Path) -> None:
+    rows = ("A,,k,", "A,,k,", "B,,k,", "C,,k,", "D,,m,")
+    assert codes(tmp_path, *rows) == [("shared_citation_key", 4)]
+    # two spellings are told as such, and only so
+    assert codes(tmp_path, "A b,,k,", "a_B,,k,") == [("study_spelling", 3)]
+
+
+def test_the_note_on_a_shared_citation_key_names_the_studies(tmp_path: Path) -> None:
+    text = sheet("citation_key", "smith2010", "smith2010")
+    assert messages(tmp_path, text, bib=BIB) == [
+        f"{NAME} row 3, column citation_key: Note: citation_key 'smith2010' stands for 2 studies "
+        "(S1, S2). That is right if one publication reports several studies; if it is one study, "
+        "write one study_id, so that its effects are treated as dependent."
+    ]
+
+
+def test_years_that_differ_for_one_citation_key_are_noted_once(tmp_path: Path) -> None:
+    shared = ("shared_citation_key", 3)
+    rows = ("A,,k,2010", "B,,k,2011", "C,,k,2012", "D,,m,2013")
+    assert codes(tmp_path, *rows) == [shared, ("year_of_citation_differs", 3)]
+    assert codes(tmp_path, "A,,k,2010", "B,,k,2010") == [shared]
+    assert codes(tmp_path, "A,,k,2010", "A,,k,2011") == [("year_differs", 3)]
+
+
+def test_leftover_example_rows_are_noted_once_per_sheet(tmp_path: Path) -> None:
+    text = sheet("notes", f"{EXAMPLE_MARK}: overwrite", "mine", f"{EXAMPLE_MARK}: overwrite")
+    found = check(tmp_path, text, sheet("n,notes", f"5,{EXAMPLE_MARK}"), GOOD)
+    assert found.ok
+    assert [str(p) for p in found.problems if p.code == "example_rows"] == [
+        f"{NAME}, column notes: Note: This sheet still holds the example rows (2, 4). "
+        "Overwrite or delete them, with the words 'EXAMPLE ROW …' in notes.",
+        "data/raw/more1.csv, column notes: Note: This sheet still holds the example row (2). "
+        "Overwrite or delete it, with the words 'EXAMPLE ROW …' in notes.",
     ]
 
 

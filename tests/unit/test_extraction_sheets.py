@@ -240,9 +240,23 @@ def test_a_workbook_is_known_by_its_content_and_not_by_its_name(tmp_path: Path) 
 
 
 def test_the_sheet_named_effects_is_read(tmp_path: Path) -> None:
-    rows = [HEADER, ["A", "r", 0.3]]
-    data = workbook(Old=rows, Effects=[HEADER, ["B", "r", 0.2]])
+    data = workbook(Notes=[["study_id", "year"]], Effects=[HEADER, ["B", "r", 0.2]])
     assert read(tmp_path, data, ".xlsx").cells[0][0] == "B"
+
+
+def test_a_second_sheet_of_effects_is_noted(tmp_path: Path) -> None:
+    rows = [HEADER, ["A", "r", 0.3]]
+    path = tmp_path / "book.xlsx"
+    path.write_bytes(workbook(effects=rows, more=rows, studies=[["study_id", "year"], ["A", 2001]]))
+    sheet, problems = read_sheet(path, name=BOOK)
+    assert sheet is not None
+    assert [(str(p), p.severity) for p in problems] == [
+        (
+            f"{BOOK}: Note: Only the sheet 'effects' is read; 'more' looks like an effects sheet "
+            "too. Move its rows to the sheet that is read, or save it as a workbook of its own.",
+            "note",
+        )
+    ]
 
 
 def test_else_the_only_sheet_with_codebook_columns_is_read(tmp_path: Path) -> None:

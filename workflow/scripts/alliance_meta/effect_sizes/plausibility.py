@@ -6,9 +6,11 @@ raised only where rounding and adjusted analyses cannot explain a contradiction.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
+from scipy import special
 
 from alliance_meta.codebook import Codebook, load_codebook
 from alliance_meta.effect_sizes import conversions as core
@@ -45,6 +47,34 @@ INTERVAL_FACTOR = 1.5
 TOO_SMALL_FACTOR = 1.5
 LARGE_FACTOR = 1.5
 TOO_LARGE_FACTOR = 2.0
+
+# beyond these a value is more often a slip than a finding; small samples may well show them
+RARE_CORRELATION = 0.9
+RARE_CORRELATION_N = 20
+RARE_DIFFERENCE = 3.0
+RARE_N = 10_000
+
+# p-values contradict each other this many times, or standard normal deviates, apart
+P_FACTOR = 20.0
+P_DEVIATES = 1.5
+
+_SIZE_CELLS = frozenset({"n", "n1", "n2", "df", "n_covariates", "model_r2"})
+_PRECISION_CELLS = frozenset({"se", "variance", "ci_low", "ci_high", "p_value", "p_sides"})
+_STATED = frozenset({"effect_type", "effect_value", "exclude_reason"})
+
+# findings that say no more than that one of these cells could not be read
+_CONSEQUENCES = {
+    "value_missing": _STATED,
+    "unknown_effect_type": _STATED,
+    "n_missing": _STATED | _SIZE_CELLS | _PRECISION_CELLS,
+    "variance_missing": _STATED | _SIZE_CELLS | _PRECISION_CELLS,
+    "sign_missing": _STATED | {"effect_sign"},
+    "direction_empty": frozenset({"exclude_reason", "outcome_direction"}),
+    "precision_contradicts_n": frozenset({"exclude_reason", "n_covariates"}),
+    "df_below_n": frozenset({"exclude_reason", "n_covariates"}),
+    "p_value_contradicts": frozenset({"exclude_reason", "n_covariates", "p_sides"}),
+}
+_COLUMN_CODES = frozenset({"column_missing", "duplicate_column"})
 
 Interval = tuple[float, float]
 
@@ -498,6 +528,15 @@ def check_quote(row: EffectRow, n: float) -> Iterator[Finding]:
         return
 
 
+def _p_of_r(r: float, df: float) -> float:
+    return float(core.p_from_t(r * math.sqrt(df / (1 - r**2)), df))
+
+
+def _deviate(p: float) -> float:
+    """Return the standard normal deviate of a two-sided p-value."""
+    return float(-special.ndtri(p / 2))
+
+
 def check_p_value(row: EffectRow, n: float) -> Iterator[Finding]:
     """Check that the p-value fits r and n; bounds such as p < .05 are let pass."""
     value, df = row.effect_value, n - covariates(row) - 2
@@ -510,10 +549,17 @@ def check_p_value(row: EffectRow, n: float) -> Iterator[Finding]:
     if abs(value) >= 1:
         return
     p = float(core.two_sided_p(row.p_value, 1 if row.p_sides == "one" else 2))
-    t = value * math.sqrt(df / (1 - value**2))
-    expected = float(core.p_from_t(t, df))
-    too_large = p > 0.06 and expected < p / 20
-    too_small = expected > 0.1 and p < expected / 20
+    expected = _p_of_r(value, df)
+    half = _half_unit(row.effect_value or 0.0)
+    # a ratio alone would let p = .9 beside .046 pass
+    weakest = _p_of_r(max(abs(value) - half, 0.0), df)
+    strongest = _p_of_r(min(abs(value) + half, 0.9999), df)
+    too_large = p > 0.06 and (
+        expected < p / P_FACTOR or _deviate(weakest) - _deviate(p) > P_DEVIATES
+    )
+    too_small = expected > 0.1 and (
+        p < expected / P_FACTOR or _deviate(p) - _deviate(strongest) > P_DEVIATES
+    )
     if too_large or too_small:
         shown = f"{expected:.2g}" if expected >= 0.001 else "below .001"
         yield Finding(
@@ -569,10 +615,56 @@ def check_covariates_of_r(row: EffectRow, n: float) -> Iterator[Finding]:
         )
 
 
+def check_rare_size(row: EffectRow, n: float) -> Iterator[Finding]:
+    """Check that the statistic is not larger than studies of the alliance find."""
+    value = row.effect_value
+    if value is None:
+        return
+    if row.effect_type in ("d", "g"):
+        if abs(value) > RARE_DIFFERENCE:
+            yield Finding(
+                "effect_value",
+                f"A standardised difference of {format_number(value)} is rare.",
+                "Check the printed value, its decimal point and that it is standardised.",
+                "difference_rare",
+                "note",
+            )
+        return
+    r = math.tanh(value) if row.effect_type == "fisher_z" else value
+    if row.effect_type not in CORRELATION_TYPES | {"fisher_z"} or not n >= RARE_CORRELATION_N:
+        return
+    if RARE_CORRELATION < abs(r) < 1:
+        shown = format_number(value) if r == value else f"{r:.2f}"
+        yield Finding(
+            "effect_value",
+            f"A correlation this high ({shown}) is rare between the alliance and an outcome.",
+            "Check the printed value, its decimal point and that it is no reliability.",
+            "correlation_rare",
+            "note",
+        )
+
+
+def check_rare_n(row: EffectRow, n: float) -> Iterator[Finding]:
+    """Check that n is not larger than studies of psychotherapy are."""
+    if row.n is not None and row.n > RARE_N:
+        yield Finding(
+            "n",
+            f"An n of {format_number(row.n)} is rare.",
+            "Check that it counts persons, not sessions or items, and that no digit is doubled.",
+            "n_rare",
+            "note",
+        )
+
+
 _Check = Callable[[EffectRow, float], Iterator[Finding]]
 
 # these hold whatever the value is
-_CHECKS_OF_CELLS: tuple[_Check, ...] = (check_interval_order, check_group_sizes, check_test_df)
+_CHECKS_OF_CELLS: tuple[_Check, ...] = (
+    check_interval_order,
+    check_group_sizes,
+    check_test_df,
+    check_rare_n,
+)
 
 # these ask for a value that the statistic can take
 _CHECKS_OF_VALUE: tuple[_Check, ...] = (
@@ -586,6 +678,7 @@ _CHECKS_OF_VALUE: tuple[_Check, ...] = (
     check_quote,
     check_p_value,
     check_covariates_of_r,
+    check_rare_size,
 )
 
 _DIRECTION_OF = {"worse": "higher_is_worse", "better": "higher_is_better"}
@@ -648,13 +741,79 @@ def _drop_consequences(findings: list[Finding]) -> list[Finding]:
         explained |= {"value_outside_interval", "interval_mismatch"}
     if codes & {"interval_of_z", "interval_of_r", "r_seems_fisher_z", "fisher_z_seems_r"}:
         explained |= {"value_outside_interval", "interval_mismatch", "precision_contradicts_n"}
+        explained.add("correlation_rare")
+    if "fisher_z_too_large" in codes:
+        explained.add("correlation_rare")
     if codes & {"variance_is_se", "se_variance_mismatch", "interval_mismatch"}:
         explained.add("precision_contradicts_n")
     return [item for item in findings if item.code not in explained]
 
 
+def _check_percentages(effects: pd.DataFrame, codebook: Codebook) -> Iterator[Problem]:
+    """Find shares between 0 and 1 in a sheet that elsewhere counts in percent."""
+    if "source_row" not in effects.columns:
+        return
+    empty = pd.Series("", effects.index)
+    texts = [
+        effects.get(name, empty).fillna("").astype(str)
+        for name in ("source_file", "source_sheet", "exclude_reason")
+    ]
+    places = list(zip(*texts, strict=True))
+    for column in codebook.columns.values():
+        if column.unit != "percent" or column.name not in effects.columns:
+            continue
+        values = [float(x) for x in pd.to_numeric(effects[column.name], errors="coerce")]
+        in_percent = {place[:2] for place, x in zip(places, values, strict=True) if x > 1}
+        cells = zip(places, values, effects["source_row"], strict=True)
+        for (file, sheet, excluded), x, row in cells:
+            if excluded or not 0 < x <= 1 or (file, sheet) not in in_percent:
+                continue
+            yield Problem(
+                file=file,
+                sheet=sheet,
+                row=int(row),
+                column=column.name,
+                value=format_number(x),
+                problem=f"{column.name} is {format_number(x)}, but the column counts in percent, "
+                "and other rows of this sheet do.",
+                suggestion=f"If this is a fraction, write {format_number(round(100 * x, 10))}.",
+                code="fraction_not_percent",
+                severity="note",
+            )
+
+
+class _Reported:
+    """What checking the sheets has reported already, by row and by sheet."""
+
+    def __init__(self, reported: Iterable[Problem]) -> None:
+        self._columns: dict[tuple[str, str, int | None], set[str]] = defaultdict(set)
+        for item in reported:
+            if item.severity != "error":
+                continue
+            about_sheet = item.code in _COLUMN_CODES
+            # a column is reported in the row of the header, or in none
+            row = None if about_sheet else item.row
+            if row is not None or about_sheet:
+                place = (item.file.strip(), item.sheet.strip(), row)
+                # a column is named here as the header writes it
+                key = re.sub(r"[\s_-]+", "_", item.column.strip().casefold())
+                self._columns[place].add(key)
+
+    def explains(self, finding: Problem) -> bool:
+        """Whether a finding only follows from something reported."""
+        place = finding.file, finding.sheet
+        columns = self._columns.get((*place, finding.row), set())
+        columns = columns | self._columns.get((*place, None), set())
+        causes = _CONSEQUENCES.get(finding.code, frozenset())
+        return finding.column in columns or not causes.isdisjoint(columns)
+
+
 def check_effects(
-    effects: pd.DataFrame, *, metric: str = "fisher_z", codebook: Codebook | None = None
+    effects: pd.DataFrame,
+    *,
+    metric: str = "fisher_z",
+    codebook: Codebook | None = None,
+    reported: Sequence[Problem] = (),
 ) -> list[Problem]:
     """Find everything that keeps effects from being converted or contradicts itself.
 
@@ -666,12 +825,15 @@ def check_effects(
         Analysis metric: "fisher_z", "r" or "generic".
     codebook
         Codebook with the review's additions; default: the one that ships.
+    reported
+        What checking the sheets has found. Findings that only follow from it (a cell that could
+        not be read is empty here) are left out, so that each mistake is told once.
 
     Returns
     -------
     list of Problem
-        Errors and notes in the order of the rows, each with its place. Excluded rows are passed
-        over.
+        Errors and notes in the order of the rows, each with its place; then notes on whole
+        columns. Excluded rows are passed over.
 
     Raises
     ------
@@ -680,8 +842,11 @@ def check_effects(
     """
     require_metric(metric)
     known = load_codebook() if codebook is None else codebook
-    return [
+    found = [
         locate_finding(row, finding)
         for row in read_rows(effects)
         for finding in _check_row(row, metric, known)
     ]
+    found.extend(_check_percentages(effects, known))
+    told = _Reported(reported)
+    return [problem for problem in found if not told.explains(problem)]

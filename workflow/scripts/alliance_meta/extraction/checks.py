@@ -1,5 +1,6 @@
 """Check a review's sheets and its bibliography in one pass."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from alliance_meta.extraction.consistency import check_together
 from alliance_meta.extraction.rows import CellReader, Row, Value
 from alliance_meta.extraction.sheets import column_key, read_sheet
 from alliance_meta.problems import Problem, errors_only, sort_problems, unique_problems
+
+CODE_WITH_ZERO = re.compile(r"[+-]?0\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,10 +152,15 @@ def _series(rows: Sequence[Row], column: str, dtype: str) -> pd.Series:
 
 
 def _pass_through(rows: Sequence[Row], column: str) -> pd.Series:
-    """Return a column outside the codebook: numbers if all its cells are, else text."""
+    """Return a column outside the codebook: numbers if all its cells are, else text.
+
+    Codes with a leading zero (01, 02) are text.
+    """
     numbers: list[float | None] = []
     for row in rows:
         text = row.text(column)
+        if text is not None and CODE_WITH_ZERO.fullmatch(text):
+            return _series(rows, column, "str")
         number = None if text is None else parse_number(text)
         if isinstance(number, BadNumber):
             return _series(rows, column, "str")

@@ -1,5 +1,6 @@
 """Check the rows of all sheets against each other and against the bibliography."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from alliance_meta.codebook import Codebook, normalise
@@ -7,6 +8,12 @@ from alliance_meta.extraction.bibliography import Bibliography
 from alliance_meta.extraction.rows import Row, Value
 from alliance_meta.extraction.wording import listed, nearest
 from alliance_meta.problems import Problem
+
+# a new review's rows carry this at the beginning of their notes
+EXAMPLE_MARK = "EXAMPLE ROW"
+
+# a list of studies longer than this does not help in a message
+LISTED_STUDIES = 6
 
 
 def check_together(
@@ -29,6 +36,10 @@ def check_together(
         *_shared_samples(rows),
         *_differing_years(rows),
         *_spellings_of_studies(rows),
+        *_spellings_of_samples(rows),
+        *_shared_citations(rows),
+        *_differing_years_of_citations(rows),
+        *_example_rows(rows),
         *_citations(rows, bibliography),
     ]
 
@@ -116,6 +127,12 @@ def _differing_years(rows: Sequence[Row]) -> Iterator[Problem]:
             )
 
 
+def _loosely(name: str) -> str:
+    """Reduce a name to what is left without case, blanks, hyphens, underscores and dots."""
+    # between digits they count: study 1.1 is not study 11
+    return re.sub(r"(?<!\d)[ .]+|[ .]+(?!\d)", "", normalise(name).replace("_", " "))
+
+
 def _spellings_of_studies(rows: Sequence[Row]) -> Iterator[Problem]:
     first: dict[str, Row] = {}
     reported: set[str] = set()
@@ -123,18 +140,103 @@ def _spellings_of_studies(rows: Sequence[Row]) -> Iterator[Problem]:
         study = row.text("study_id")
         if study is None:
             continue
-        earlier = first.setdefault(normalise(study), row)
+        earlier = first.setdefault(_loosely(study), row)
         other = earlier.text("study_id")
         if other != study and study not in reported:
             reported.add(study)
+            yield _spelling(row, earlier, "study", study, other)
+
+
+def _spellings_of_samples(rows: Sequence[Row]) -> Iterator[Problem]:
+    first: dict[str, tuple[Row, str]] = {}
+    reported: set[str] = set()
+    for row in rows:
+        study = row.text("study_id")
+        sample = row.text("sample_id") or study
+        if sample is None or "sample_id" in row.wrong:
+            continue
+        earlier, other = first.setdefault(_loosely(sample), (row, sample))
+        # a sample that is named after its study has been told as a study
+        named_after = sample == study and other == earlier.text("study_id")
+        if other != sample and sample not in reported and not named_after:
+            reported.add(sample)
+            yield _spelling(row, earlier, "sample", sample, other)
+
+
+def _spelling(row: Row, earlier: Row, kind: str, name: str, other: str | None) -> Problem:
+    plural = "studies" if kind == "study" else "samples"
+    return row.problem(
+        f"{kind}_id",
+        f"'{name}' and '{other}' ({earlier.place(row)}) differ in capitals, blanks, hyphens, "
+        f"underscores or dots only; they are treated as two {plural}.",
+        f"If they are the same {kind}, write both the same way.",
+        code=f"{kind}_spelling",
+        note=True,
+    )
+
+
+def _shared_citations(rows: Sequence[Row]) -> Iterator[Problem]:
+    first: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        key, study = row.text("citation_key"), row.text("study_id")
+        if key is not None and study is not None:
+            first.setdefault(key, {}).setdefault(study, row)
+    for key, studies in first.items():
+        # two spellings of one study are told as such
+        if len({_loosely(study) for study in studies}) < 2:
+            continue
+        second = list(studies.values())[1]
+        yield second.problem(
+            "citation_key",
+            f"citation_key '{key}' stands for {len(studies)} studies "
+            f"({listed(studies, LISTED_STUDIES)}).",
+            "That is right if one publication reports several studies; if it is one study, write "
+            "one study_id, so that its effects are treated as dependent.",
+            code="shared_citation_key",
+            note=True,
+        )
+
+
+def _differing_years_of_citations(rows: Sequence[Row]) -> Iterator[Problem]:
+    first: dict[str, Row] = {}
+    reported: set[str] = set()
+    for row in rows:
+        key, year = row.text("citation_key"), row.values.get("year")
+        if key is None or year is None:
+            continue
+        earlier = first.setdefault(key, row)
+        other = earlier.values["year"]
+        # within one study it is told as the study's
+        same_study = row.text("study_id") == earlier.text("study_id")
+        if other != year and key not in reported and not same_study:
+            reported.add(key)
             yield row.problem(
-                "study_id",
-                f"'{study}' and '{other}' ({earlier.place(row)}) differ in capitals, blanks or "
-                "dashes only; they are treated as two studies.",
-                "If they are the same study, write both the same way.",
-                code="study_spelling",
+                "year",
+                f"citation_key '{key}' has the year {year:.0f} here and {other:.0f} in "
+                f"{earlier.place(row)}.",
+                "Check which is right, or whether the rows cite two publications.",
+                code="year_of_citation_differs",
                 note=True,
             )
+
+
+def _example_rows(rows: Sequence[Row]) -> Iterator[Problem]:
+    examples: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if (row.text("notes") or "").startswith(EXAMPLE_MARK):
+            examples.setdefault((row.sheet.file, row.sheet.sheet), []).append(row)
+    for (file, sheet), found in examples.items():
+        numbers = listed(str(row.number) for row in found)
+        yield Problem(
+            file,
+            f"This sheet still holds the example row{'s' if len(found) > 1 else ''} ({numbers}).",
+            f"Overwrite or delete {'them' if len(found) > 1 else 'it'}, with the words "
+            f"'{EXAMPLE_MARK} …' in notes.",
+            sheet=sheet,
+            column="notes",
+            code="example_rows",
+            severity="note",
+        )
 
 
 def _citations(rows: Sequence[Row], bibliography: Bibliography | None) -> Iterator[Problem]:

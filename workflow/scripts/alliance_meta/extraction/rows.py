@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from alliance_meta.codebook import Codebook, Column, Match, Vocabulary, normalise
-from alliance_meta.extraction.cells import MISSING_WORDS, BadNumber, parse_number
+from alliance_meta.extraction.cells import (
+    MISSING_WORDS,
+    BadNumber,
+    Wanted,
+    missing_advice,
+    parse_number,
+)
 from alliance_meta.extraction.columns import MatchedHeader, version_column
 from alliance_meta.extraction.sheets import RawSheet, number_text
 from alliance_meta.extraction.wording import listed, nearest
@@ -28,6 +34,18 @@ NOUNS = {
     "client_therapist_match": "kind of match",
     "feedback_informed": "kind of feedback",
 }
+
+# a session number in the column timing
+_SESSION = re.compile(
+    r"(?:at |after )?(?:sessions?|sess|ses|s)[. #]*(\d+)\b.*|(\d+)(?:st|nd|rd|th)? ?(?:session)?"
+)
+
+# names of a coefficient that do not tell whether it is standardised
+_COEFFICIENT = re.compile(
+    r"(?:(?:linear|multiple|path|beta|hlm|b) )?(?:regression )?"
+    r"(?:coefficients?|weights?|slope|estimate|b)"
+    r"|(?:(?:linear|multiple) )?regression"
+)
 
 # a list of codes longer than this does not help in a message
 LISTED_CODES = 12
@@ -199,8 +217,15 @@ def _fill_advice(column: Column) -> str:
 
 
 def _number_reader(column: Column) -> Callable[[str], Value | Match | Complaint]:
+    wanted = Wanted(
+        example=column.example,
+        percent=column.unit == "percent",
+        whole=column.type == "integer",
+        excusable=column.name in EXCUSABLE,
+    )
+
     def read(cell: str) -> Value | Match | Complaint:
-        number = parse_number(cell, percent=column.unit == "percent")
+        number = parse_number(cell, wanted)
         if isinstance(number, BadNumber):
             return Complaint(number.problem, number.suggestion, number.code)
         return number
@@ -272,7 +297,9 @@ def _term_reader(
         if column.open:
             return cell
         if cell.casefold() in MISSING_WORDS:
-            advice = "Leave the cell empty if it is not reported."
+            advice = missing_advice("it", column.name in EXCUSABLE)
+        elif special := _special_advice(column.name, normalise(cell)):
+            advice = special
         else:
             near = _stem(cell, vocabulary) or nearest(normalise(cell), spellings)
             advice = f"Did you mean '{near}'?" if near else _codes_advice(vocabulary)
@@ -281,9 +308,27 @@ def _term_reader(
     return read
 
 
+def _special_advice(column: str, key: str) -> str | None:
+    """Return advice on what belongs elsewhere, or could be either of two codes."""
+    if column == "timing" and (found := _SESSION.fullmatch(key)):
+        return (
+            f"Write the session number ({found[1] or found[2]}) in the column session, and the "
+            "phase of treatment (early, mid or late) here."
+        )
+    if column == "effect_type" and _COEFFICIENT.fullmatch(key):
+        return (
+            "Write beta if the coefficient is standardised, or generic (with its se) if it is on "
+            "the scale of the measures."
+        )
+    return None
+
+
 def _stem(cell: str, vocabulary: Vocabulary) -> str | None:
-    """Return what the words before a remark mean, as in "early (session 3)"."""
-    match = vocabulary.match(re.split(r"[(,;]", cell, maxsplit=1)[0])
+    """Return what a cell means without its brackets, or the words before a remark."""
+    # "Working Alliance Inventory (short form)" is a name, "early (session 3)" has a remark
+    match = vocabulary.match(re.sub(r"[(),;]+", " ", cell)) or vocabulary.match(
+        re.split(r"[(,;]", cell, maxsplit=1)[0]
+    )
     return None if match is None else match.version or match.code
 
 

@@ -73,6 +73,7 @@ class _Grid:
     sheet: str
     rows: Sequence[tuple[int, list[str]]]
     oddities: Mapping[tuple[int, int], Oddity]
+    unread: tuple[str, ...] = ()  # further sheets of the workbook that look like effects sheets
 
 
 def column_key(name: str) -> str:
@@ -104,7 +105,19 @@ def read_sheet(path: Path, *, name: str) -> tuple[RawSheet | None, list[Problem]
         grid = _read_text(data, name)
     if isinstance(grid, Problem):
         return None, [grid]
-    return _assemble(name, grid, is_text=not data.startswith(ZIP_MARK))
+    sheet, problems = _assemble(name, grid, is_text=not data.startswith(ZIP_MARK))
+    if grid.unread:
+        titles = listed(f"'{title}'" for title in grid.unread)
+        problems.append(
+            Problem(
+                name,
+                f"Only the sheet '{grid.sheet}' is read; {titles} looks like an effects sheet too.",
+                "Move its rows to the sheet that is read, or save it as a workbook of its own.",
+                code="unread_sheet",
+                severity="note",
+            )
+        )
+    return sheet, problems
 
 
 def _strip(text: str) -> str:
@@ -211,6 +224,11 @@ def _read_open_workbook(data: bytes, name: str) -> _Grid | Problem:
         chosen = _choose_sheet(workbook, name)
         if isinstance(chosen, Problem):
             return chosen
+        unread = tuple(
+            sheet.title
+            for sheet in workbook.worksheets
+            if sheet is not chosen and _holds_effects(sheet)
+        )
         rows: list[tuple[int, list[str]]] = []
         oddities: dict[tuple[int, int], Oddity] = {}
         empty_cells: set[tuple[int, int]] = set()
@@ -234,7 +252,7 @@ def _read_open_workbook(data: bytes, name: str) -> _Grid | Problem:
         if (number, index) in empty_cells:
             rows[number - 1][1][index] = formula
             oddities[number, index] = "formula"
-    return _Grid(title, rows, oddities)
+    return _Grid(title, rows, oddities, unread)
 
 
 def _open_workbook(data: bytes, *, data_only: bool) -> Any:
@@ -269,6 +287,15 @@ def _choose_sheet(workbook: Any, name: str) -> Any:
         problem = "The workbook has no sheet with cells."
     advice = "Rename the sheet with the effect sizes to 'effects'."
     return Problem(name, problem, advice, code="no_effects_sheet")
+
+
+def _holds_effects(sheet: Any) -> bool:
+    """Return whether a worksheet's first row has every required column."""
+    sheet.reset_dimensions()
+    header = next(sheet.iter_rows(max_row=1), ())
+    names = {column_key(_strip(str(cell.value))) for cell in header}
+    required = {c.name for c in load_codebook().columns.values() if c.required}
+    return required <= names
 
 
 def _cell_text(cell: Any) -> tuple[str, Oddity | None]:
