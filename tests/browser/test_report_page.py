@@ -17,7 +17,9 @@ POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 # runs in a copy of the page without its policy, and tells the frame around it what it sees
 PROBE = """<script>
-addEventListener("load", () => {
+addEventListener("load", async () => {
+  // what depends on scrolling is settled some frames later
+  await new Promise(done => setTimeout(done, 500));
   const seen = {};
   const root = document.scrollingElement;
   seen.overflow = root.scrollWidth - innerWidth;
@@ -28,6 +30,11 @@ addEventListener("load", () => {
     .filter(e => !e.name.startsWith("data:")).length;
   const wide = document.querySelector("#effects .scroll, #results .scroll");
   seen.scrolls = wide.scrollWidth > wide.clientWidth;
+  const hint = e => parseFloat(getComputedStyle(e, "::before").height) > 5;
+  const frames = [...document.querySelectorAll(".scroll")];
+  seen.hinted = frames.filter(hint).length;
+  seen.scrolling = frames.filter(e => e.scrollWidth > e.clientWidth).length;
+  seen.astray = frames.filter(e => hint(e) !== e.scrollWidth > e.clientWidth).length;
   wide.scrollLeft = 60;
   const name = wide.querySelector("tbody th");
   seen.sticky = Math.abs(name.getBoundingClientRect().left - wide.getBoundingClientRect().left) < 2;
@@ -94,6 +101,17 @@ def test_page_fits_its_window(chromium, tmp_path, samples, make_effects, width):
         assert seen["sticky"] == "true"
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_narrow_screen_says_which_frames_scroll(chromium, tmp_path, samples, make_effects, width):
+    html = unfolded(render_report(samples.report(make_effects)))
+    seen = look(chromium, tmp_path, html, width)
+    if width == 390:
+        assert seen["astray"] == "0"
+        assert int(seen["hinted"]) == int(seen["scrolling"]) > 4
+    else:
+        assert seen["hinted"] == "0"
+
+
 def test_hostile_texts_fit_and_run_nothing(chromium, tmp_path, samples, make_effects):
     content = samples.report(make_effects, samples.HOSTILE)
     html = unfolded(render_report(content))
@@ -126,17 +144,36 @@ def test_dark_scheme_keeps_figures_on_white(chromium, tmp_path, samples, make_ef
     assert dark["panel"] == "rgb(255, 255, 255)"
 
 
-def test_print_shows_what_is_folded(chromium, tmp_path, samples, make_effects):
-    # enough folded rows to fill pages
-    rows = pd.DataFrame({"effect_id": [f"e{i}" for i in range(200)]})
+def count_printed_pages(chromium, tmp_path, html):
+    page, pdf = tmp_path / "print.html", tmp_path / "print.pdf"
+    page.write_text(html, encoding="utf-8")
+    run_chromium(chromium, tmp_path, f"--print-to-pdf={pdf}", page.as_uri())
+    return len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
+
+
+def with_left_out(samples, make_effects, count):
+    rows = pd.DataFrame({"effect_id": [f"e{i}" for i in range(count)]})
     rows = rows.assign(study_id="s9", reason="no value for rater")
     content = samples.report(make_effects)
-    content = replace(content, analyses=(replace(content.analyses[0], left_out=rows),))
-    html = render_report(content)
-    printed = {}
-    for name, text in (("folded", html), ("open", unfolded(html))):
-        page, pdf = tmp_path / f"{name}.html", tmp_path / f"{name}.pdf"
-        page.write_text(text, encoding="utf-8")
-        run_chromium(chromium, tmp_path, f"--print-to-pdf={pdf}", page.as_uri())
-        printed[name] = len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
-    assert printed["folded"] == printed["open"] > 6
+    return replace(content, analyses=(replace(content.analyses[0], left_out=rows),))
+
+
+def test_print_shows_what_is_folded(chromium, tmp_path, samples, make_effects):
+    # enough folded rows to fill pages
+    html = render_report(with_left_out(samples, make_effects, 800))
+    folded = count_printed_pages(chromium, tmp_path, html)
+    assert folded == count_printed_pages(chromium, tmp_path, unfolded(html))
+    few = render_report(with_left_out(samples, make_effects, 1))
+    assert folded > count_printed_pages(chromium, tmp_path, few) + 1
+
+
+def test_long_list_of_left_out_effects_is_printed_compactly(
+    chromium, tmp_path, samples, make_effects
+):
+    pages = [
+        count_printed_pages(
+            chromium, tmp_path, render_report(with_left_out(samples, make_effects, count))
+        )
+        for count in (1, 100)
+    ]
+    assert pages[1] - pages[0] <= 1

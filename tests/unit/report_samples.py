@@ -114,7 +114,9 @@ def analysis(content=None, text="", **changes):
         "name": content["analysis"],
         "title": content["title"],
         "model": content,
-        "included": pd.DataFrame({"effect_id": ["e0", "e1", "e2", "e3"]}),
+        "included": pd.DataFrame(
+            {"effect_id": ["e0", "e1", "e2", "e3"], "weight": [50.0, 30.0, 20.0, None]}
+        ),
         "left_out": pd.DataFrame(columns=["effect_id", "study_id", "reason"]),
         "figures": (figure,),
     }

@@ -279,6 +279,24 @@ def test_levels_stand_under_their_moderator_with_their_numbers():
     assert_tidy(figure)
 
 
+NAMES = (
+    "Several independent raters",
+    "Vanderbilt Psychotherapy Process Scales",
+    "Motivational and substance use counselling",
+    "A level whose name alone is longer than the column of names may become on this page",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_levels_are_whole(name):
+    figure = draw_levels(SUMMARY, title="By rater", level_labels={"rater=observer": name})
+    texts = texts_of(figure)
+    lines = [text for gid, text in texts.items() if gid.startswith("level-3-label")]
+    assert " ".join(lines) == name
+    assert texts["level-3-note"] == "one study, not tested"
+    assert_tidy(figure)
+
+
 @pytest.mark.parametrize("count", [1, 30])
 def test_levels_with_long_names_are_tidy(count):
     rows = pd.concat([SUMMARY] * count, ignore_index=True)

@@ -416,6 +416,21 @@ def test_effects_that_the_rater_column_tells_apart_need_no_detail():
     assert find_details(effects) == ["", ""]
 
 
+def test_both_of_two_rows_say_what_tells_them_apart():
+    effects = make_effects(2).assign(label="Li (2020)", instrument="WAI", instrument_version="x")
+    effects = effects.assign(rater="client", outcome_measure="BDI-II", component=[None, "bond"])
+    assert find_details(effects) == ["component not reported", "bond"]
+
+
+def test_rater_has_no_column_under_headings_of_raters():
+    effects = make_effects(9, levels=("rater=client", "rater=therapist"))
+    (by_rater,) = draw(effects)
+    (by_timing,) = draw(effects.assign(level="timing=early"))
+    assert "header-rater" not in texts_of(by_rater)
+    assert "header-rater" in texts_of(by_timing)
+    assert_tidy(by_rater)
+
+
 def test_effects_that_nothing_tells_apart_are_numbered():
     effects = make_effects(3).assign(label="Li (2020)", study_id="s", sample_id="s", rater="client")
     effects = effects.assign(instrument="WAI", instrument_version="x", outcome_measure="BDI-II")

@@ -99,8 +99,30 @@ def test_tables_are_in_human_words_and_apa_numbers(report):
     assert "Test of moderators F(1, 12.3) = 4.20, p = .042" in text
     assert "Intercept for Rater: client 0.300 0.050 6.00 – < .001 [0.200, 0.400]" in text
     assert "Rater: therapist −0.0007" in text
+    assert "(3 rows in the model, 1 more shown only)" in text
     assert "Rater: several raters has effects from fewer than two studies" in text
     assert "rater=" not in text.replace("rater == ", "")
+
+
+def test_rows_in_the_model_are_those_with_a_weight(report):
+    included = pd.DataFrame({"effect_id": ["e0", "e1"], "weight": [100.0, 0.0]})
+    page = with_first(report, samples.moderator_model(), included=included)
+    assert "(2 rows in the model)" in Page(render_report(page)).text
+
+
+def test_variance_before_moderators_is_explained(report):
+    content = samples.moderator_model()
+    content["heterogeneity"] += [
+        {
+            "parameter": "tau2_without_moderators",
+            "estimate": 0.0342,
+            "ci_low": None,
+            "ci_high": None,
+        }
+    ]
+    text = Page(render_report(with_first(report, content))).text
+    assert "τ² without moderators .034 – variance of the true values between studies before" in text
+    assert "tau2_without_moderators" not in text
 
 
 def test_methods_name_what_was_done_and_cite_it(report):
@@ -227,6 +249,15 @@ def test_studies_of_one_paper_share_its_reference(report):
     page = Page(render_report(replace(report, effects=effects)))
     assert "In the tables: Horvath (1991a); Horvath (1991b)" in page.text
     assert "Horvath, A. O. (1991). Alliance" in page.text
+
+
+def test_studies_of_one_paper_are_named_in_order(report):
+    effects = report.effects.assign(citation_key="k1", study_id=["s3", "s3", "s1", "s2", "s4"])
+    effects["sample_id"] = effects["study_id"]
+    page = Page(render_report(replace(report, effects=effects)))
+    named = re.search(r"In the tables: (.*?)\.", page.text).group(1).split("; ")
+    assert len(named) > 2
+    assert named == sorted(named)
 
 
 def test_own_codebook_gives_the_words(report):

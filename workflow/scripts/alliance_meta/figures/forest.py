@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from alliance_meta.figures.lettering import measure, shorten, wrap
+from alliance_meta.figures.lettering import ROUNDING, measure, shorten, wrap
 from alliance_meta.figures.rows import Row, build_rows, paginate
 from alliance_meta.figures.scale import choose_limits
 from alliance_meta.figures.sheet import (
@@ -63,7 +63,7 @@ def _fit_label(row: Row, width: float) -> tuple[str, str]:
     if not row.detail:
         return shorten(row.label, width, weight=weight), ""
     room = width - DETAIL_GAP
-    if name + detail > room:
+    if name + detail > room + ROUNDING:
         share = 0.42 if row.kind == "effect" else 0.75
         detail = min(detail, max(share * room, room - name))
     text = shorten(row.detail, detail)
@@ -132,6 +132,9 @@ def _plan(rows: Sequence[Row], metric: str, ci_level: float) -> Layout:
         + (DETAIL_GAP + measure(row.detail) if row.detail else 0.0)
         for row in cells
     )
+    groups = {row.group.partition("=")[0] for row in rows if row.kind == "effect"}
+    # the headings name the rater already: the names of outcomes can use the room
+    rater = 0.0 if groups == {"rater"} else min(_widest(cells, "rater"), SHORT_CELL)
     effect = "Effect" if metric == "generic" else "r"
     return lay_out(
         label,
@@ -139,7 +142,7 @@ def _plan(rows: Sequence[Row], metric: str, ci_level: float) -> Layout:
         [
             ("n", "n", "right", _widest(cells, "n")),
             ("measure", "Measure", "left", min(_widest(cells, "measure"), SHORT_CELL)),
-            ("rater", "Rater", "left", min(_widest(cells, "rater"), SHORT_CELL)),
+            ("rater", "Rater", "left", rater),
         ],
         [
             (

@@ -13,6 +13,8 @@ from alliance_meta.figures.theme import FALLBACK_FONTS, FONT, TEXT_SIZE
 ELLIPSIS = "…"
 # pixels round letters to whole widths, and a browser may use a slightly wider font
 ALLOWANCE = 1.03
+# inches; widths that were added up and taken apart again differ in their last digits
+ROUNDING = 1e-6
 # a year, or another short mark, that tells two long names apart
 _TAIL = re.compile(r"(.*\S)\s+(\(?\d{4}[a-z]?\)?|\S{1,3})")
 
@@ -102,6 +104,7 @@ def shorten(text: str, width: float, size: float = TEXT_SIZE, weight: str = "nor
     str
         ``text``, or as much as fits with an ellipsis.
     """
+    width += ROUNDING
     if measure(text, size, weight) <= width:
         return text
     found = _TAIL.fullmatch(text)
@@ -129,7 +132,7 @@ def _break(text: str, width: float, size: float, weight: str) -> list[str]:
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and measure(longer, size, weight) <= width:
+        if lines and measure(longer, size, weight) <= width + ROUNDING:
             lines[-1] = longer
         else:
             lines.append(shorten(word, width, size, weight))

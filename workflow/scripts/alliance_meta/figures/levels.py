@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from alliance_meta.figures.lettering import measure, shorten, wrap
+from alliance_meta.figures.lettering import ROUNDING, measure, wrap
 from alliance_meta.figures.scale import choose_limits
 from alliance_meta.figures.sheet import (
     AXIS_ROOM,
@@ -122,12 +122,18 @@ def _build_lines(
     return lines + last
 
 
-def _fit(line: _Line, width: float) -> tuple[str, str]:
-    """Return label and note as they fit; the note is never shortened."""
+def _break(line: _Line, width: float) -> list[tuple[str, str]]:
+    """Return label and note as lines of (label, note); the note goes below where it must."""
     room = width - line.indent
+    labels = wrap(line.label, room, weight=line.weight) or [""]
+    broken = [(label, "") for label in labels]
     if line.note:
-        room -= NOTE_GAP + measure(line.note)
-    return shorten(line.label, room, weight=line.weight), line.note
+        last = labels[-1]
+        beside = measure(last, weight=line.weight) + NOTE_GAP + measure(line.note)
+        if len(labels) == 1 and beside <= room + ROUNDING:
+            return [(last, line.note)]
+        broken.append(("", line.note))
+    return broken
 
 
 def _plan(lines: list[_Line], metric: str, ci_level: float) -> Layout:
@@ -213,21 +219,24 @@ def draw_levels(
         note += " interval. Dashed line: estimate of all effects."
         notes = wrap(note, room)
         gaps = GROUP_GAP * sum(line.heading or line.overall for line in lines)
-        length = HIGH_ROW * len(lines) + gaps + 0.04
+        broken = [_break(line, layout["label"].width) for line in lines]
+        further = LINE * sum(len(parts) - 1 for parts in broken)
+        length = HIGH_ROW * len(lines) + further + gaps + 0.04
         axis = AXIS_ROOM + Sheet.axis_label_height(layout, metric)
         head = MARGIN + TITLE_LINE * len(heading) + 0.06 + 0.24
         sheet = Sheet(head + length + axis + 0.06 + LINE * len(notes) + MARGIN)
         top = sheet.write_header(layout, sheet.write_title(heading))
         axes = sheet.add_plot(layout, top, top + length, limits, metric)
         y = top
-        for line in lines:
+        for line, parts in zip(lines, broken, strict=True):
             y += GROUP_GAP if line.heading or line.overall else 0.0
             centre = y + HIGH_ROW / 2
-            label, remark = _fit(line, layout["label"].width)
-            x = layout["label"].left + line.indent
-            sheet.write(x, centre, label, weight=line.weight, gid=f"{line.gid}-label")
-            x += measure(label, weight=line.weight) + NOTE_GAP
-            sheet.write(x, centre, remark, colour=MUTED, gid=f"{line.gid}-note")
+            for index, (label, remark) in enumerate(parts):
+                x, at = layout["label"].left + line.indent, centre + LINE * index
+                gid = f"{line.gid}-label" + (f"-{index}" if index else "")
+                sheet.write(x, at, label, weight=line.weight, gid=gid)
+                x += measure(label, weight=line.weight) + NOTE_GAP if label else 0.0
+                sheet.write(x, at, remark, colour=MUTED, gid=f"{line.gid}-note")
             for column in layout.columns[1:]:
                 text = getattr(line, column.name)
                 gid = f"{line.gid}-{column.name}"
@@ -278,7 +287,7 @@ def draw_levels(
                         zorder=1.5,
                         gid="pooled",
                     )
-            y += HIGH_ROW
+            y += HIGH_ROW + LINE * (len(parts) - 1)
         end = sheet.write_axis_label(layout, top + length + AXIS_ROOM, metric)
         sheet.write_notes(notes, end + 0.06)
     return sheet.figure

@@ -96,7 +96,8 @@ def find_details(effects: pd.DataFrame) -> list[str]:
     """Return for each effect the words that tell it from others of the same label.
 
     Only as many columns speak as are needed; what the measure and rater columns show
-    already is not said again. Effects that no column tells apart are numbered.
+    already is not said again. Where a column speaks, a row without an entry in it says so.
+    Effects that no column tells apart are numbered.
 
     Parameters
     ----------
@@ -133,16 +134,20 @@ def find_details(effects: pd.DataFrame) -> list[str]:
     for rows in members.values():
         keys: list[tuple[str, ...]] = [shown[row] for row in rows]
         said: list[list[str]] = [[] for _ in rows]
-        for texts in candidates.values():
+        speaking: list[str] = []
+        for column, texts in candidates.items():
             if len(set(keys)) == len(rows):
                 break
             longer = [(*key, texts[row]) for key, row in zip(keys, rows, strict=True)]
             if len(set(longer)) > len(set(keys)):
                 keys = longer
+                speaking.append(column)
                 for words, row in zip(said, rows, strict=True):
                     words.append(texts[row])
         counts, numbers = Counter(keys), Counter[tuple[str, ...]]()
         for words, key, row in zip(said, keys, rows, strict=True):
+            if speaking and not any(words):
+                words.append(f"{humanise(speaking[0])} not reported")
             if counts[key] > 1:
                 numbers[key] += 1
                 words.append(f"no. {numbers[key]}")

@@ -20,7 +20,7 @@ LINE = 0.142  # inches, notes and axis labels
 TITLE_LINE = 0.19  # inches
 MARGIN = 0.12  # inches
 GAP = 0.11  # inches between columns
-PLOT_MINIMUM = 1.75  # inches
+PLOT_MINIMUM = 1.6  # inches
 LABEL_MINIMUM = 1.2  # inches
 AXIS_ROOM = 0.22  # inches for ticks and their labels
 

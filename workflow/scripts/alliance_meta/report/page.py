@@ -196,7 +196,7 @@ def _cite_studies(content: ReportContent) -> tuple[StudyNames, list[ReferenceEnt
         ReferenceEntry(
             f"reference-{index}",
             reference,
-            tuple(by_key[reference.key]) if len(by_key.get(reference.key, ())) > 1 else (),
+            tuple(sorted(by_key[reference.key])) if len(by_key.get(reference.key, ())) > 1 else (),
         )
         for index, reference in enumerate(format_references(content.references, letters), start=1)
     ]
@@ -244,9 +244,17 @@ def _view_analysis(anchor: str, content: AnalysisContent, labels: Labels) -> Ana
         heterogeneity=heterogeneity_table(model),
         coefficients=coefficient_table(model, labels),
         left_out=left_out_table(content.left_out),
-        n_included=format_count(len(content.included), "row"),
+        n_included=_count_included(content.included),
         files=tuple(f"{folder}/{name}.csv" for name in tables),
     )
+
+
+def _count_included(included: pd.DataFrame) -> str:
+    """Count the rows that the model weighs, and those that only the figure shows."""
+    weighed = int(included["weight"].notna().sum())
+    shown_only = len(included) - weighed
+    text = f"{format_count(weighed, 'row')} in the model"
+    return f"{text}, {shown_only:,} more shown only" if shown_only else text
 
 
 def _key_result(content: AnalysisContent) -> KeyResult:

@@ -33,6 +33,11 @@ HETEROGENEITY_WORDS = {
     "tau2": ("τ²", "variance of the true values between studies"),
     "tau2_between": ("τ² between studies", "variance of the true values between studies"),
     "tau2_within": ("τ² within studies", "variance of the true values within a study"),
+    "tau2_without_moderators": (
+        "τ² without moderators",
+        "variance of the true values between studies before moderators; R² is the share of it "
+        "that they explain",
+    ),
     "tau": ("τ", "standard deviation of the true values, on the scale of the analysis"),
     "I2": ("I²", "share of the observed variation that is not sampling error"),
     "I2_between": ("I² between studies", "share of the variation that lies between studies"),
