@@ -8,8 +8,8 @@ suppressMessages({
   library(robumeta)
 })
 
-# REML and ML converge to 1e-5 in metafor unless told otherwise
-control <- list(threshold = 1e-14, maxiter = 1e5)
+# REML, ML and EB converge to 1e-5 in metafor and PM to 1e-4 unless told otherwise
+control <- list(threshold = 1e-14, maxiter = 1e5, tol = 1e-15)
 
 number <- function(x) {
   x <- as.numeric(x)
@@ -63,7 +63,7 @@ for (set in c("independent", "homogeneous")) {
   for (moderators in c("", "level", "level + x")) {
     formula <- as.formula(paste("~", if (moderators == "") "1" else moderators))
     dat$level <- factor(dat$level)
-    for (tau2 in c("DL", "HE", "ML", "REML")) {
+    for (tau2 in c("DL", "HE", "HS", "SJ", "ML", "REML", "EB", "PM")) {
       for (inference in names(tests)) {
         fit <- rma(y, v, mods = formula, data = dat, method = tau2, test = tests[[inference]], control = control)
         profile <- confint(fit)$random

@@ -245,7 +245,7 @@ def test_low_robust_df_are_said(effects):
     ("settings", "message"),
     [
         ({"model": "che"}, "not available in this version"),
-        ({"tau2": "PM"}, "not available in this version"),
+        ({"tau2": "XX"}, "is not a tau2 estimator"),
         ({"model": "bayes"}, "is not a model"),
         ({"rho": 1.0}, "rho is 1.0"),
         ({"ci_level": 95}, "ci_level is 95"),
@@ -435,7 +435,7 @@ def test_effects_of_a_study_stand_together(effects):
 def test_check_lists_all_problems_of_all_analyses(effects):
     analyses = {
         "good": {"metric": "r", "moderators": "rater"},
-        "model": {"metric": "r", "model": "che", "tau2": "PM"},
+        "model": {"metric": "r", "model": "che", "tau2": "XX"},
         "formula": {"metric": "r", "moderators": "ratter"},
         "level": {"metric": "r", "moderators": "rater", "reference": {"rater": "observer"}},
         "file": {"metric": "r", "effects": ["data/raw/other.csv"]},

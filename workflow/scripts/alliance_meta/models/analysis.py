@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from alliance_meta.effect_sizes import aggregate_effects
+from alliance_meta.formatting import format_count
 from alliance_meta.models.design import (
     Design,
     build_design,
@@ -247,11 +248,11 @@ def _fit(units: _Units, X: Array, spec: ModelSpecification) -> PooledFit:
     clusters = pd.factorize(units.data["study_id"])[0]
     robust = spec.inference == "cr2"
     n_units = int(np.max(clusters)) + 1 if robust else len(units.y)
-    noun = "studies" if robust else "effects"
+    noun = ("study", "studies") if robust else ("effect", "effects")
     if n_units <= X.shape[1]:
-        raise _TooFewError(
-            f"{n_units} independent {noun} cannot support {X.shape[1]} coefficients."
-        )
+        units_words = format_count(n_units, f"independent {noun[0]}", f"independent {noun[1]}")
+        coefficients = format_count(X.shape[1], "coefficient")
+        raise _TooFewError(f"{units_words} cannot support {coefficients}.")
     return fit_pooled(units.y, units.v, X, clusters, spec)
 
 

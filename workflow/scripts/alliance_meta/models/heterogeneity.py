@@ -18,7 +18,7 @@ class Residual:
     Q, df, p_value
         Cochran's Q (QE with moderators) and its chi-squared test.
     typical_variance
-        "Typical" sampling variance s² of Higgins & Thompson (2002, eq. 9), generalised to
+        "Typical" sampling variance s² of Higgins & Thompson (2002), generalised to
         moderators: ``(k − p) / tr(P)``.
     """
 

@@ -26,6 +26,7 @@ from alliance_meta.models.heterogeneity import (
 )
 from alliance_meta.models.robust import ClusterRobust, WaldTest, cluster_robust
 from alliance_meta.models.specification import ModelSpecification
+from alliance_meta.models.variance import ESTIMATORS
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -184,17 +185,22 @@ def fit_pooled(
 
     Notes
     -----
-    Coefficients, weights and tau² are PyMARE's. ``rve`` uses the correlated-effects
-    weights and moment estimator of Hedges, Tipton & Johnson (2010).
+    Coefficients and weights are PyMARE's, and so is tau² where it has the estimator.
+    ``rve`` uses the correlated-effects weights and moment estimator of Hedges, Tipton &
+    Johnson (2010).
     """
     Q, basis = np.linalg.qr(X)
     correlated = spec.model == "rve"
     dataset = Dataset(y, v, Q, g=clusters if correlated else None, add_intercept=False)
-    results = _summarise(_estimator(spec), dataset)
-    tau2 = float(np.ravel(results.tau2)[0])
-    if spec.tau2 in ("ML", "REML") and spec.model != "rve":
-        tau2 = _polish_tau2(y, v, Q, tau2, restricted=spec.tau2 == "REML")
+    if spec.tau2 in ESTIMATORS and not correlated:
+        tau2 = ESTIMATORS[spec.tau2](y, v, Q)
         results = _summarise(WeightedLeastSquares(tau2=tau2), dataset)
+    else:
+        results = _summarise(_estimator(spec), dataset)
+        tau2 = float(np.ravel(results.tau2)[0])
+        if spec.tau2 in ("ML", "REML"):
+            tau2 = _polish_tau2(y, v, Q, tau2, restricted=spec.tau2 == "REML")
+            results = _summarise(WeightedLeastSquares(tau2=tau2), dataset)
     gamma = np.asarray(results.fe_params, dtype=float).ravel()
 
     counts = np.bincount(clusters)
@@ -247,7 +253,7 @@ def _summarise(estimator: Any, dataset: Dataset) -> Any:
 def _polish_tau2(y: Array, v: Array, Q: Array, tau2: float, *, restricted: bool) -> float:
     """Solve the (restricted) score equation next to an estimate of tau².
 
-    Viechtbauer (2005), eq. 17 (ML) and 20 (REML): ``y'PPy = tr(W)`` and ``y'PPy = tr(P)``.
+    Viechtbauer (2005), for ML and REML: ``y'PPy = tr(W)`` and ``y'PPy = tr(P)``.
     """
     if tau2 < NEGLIGIBLE_TAU2 * v.mean():
         return 0.0

@@ -91,7 +91,7 @@ class ClusterRobust:
 
         Notes
         -----
-        Bell & McCaffrey (2002); Tipton (2015, eq. 12).
+        Bell & McCaffrey (2002); Tipton (2015).
         """
         expectation, variance = self.moments(np.atleast_2d(contrast))
         return float(2 * expectation[0, 0] ** 2 / variance[0, 0])
@@ -149,7 +149,7 @@ def cluster_robust(
 
     Notes
     -----
-    Pustejovsky & Tipton (2018), eq. 8–9: ``A = D' B^{+1/2} D`` with ``Φ = D'D`` and
+    Pustejovsky & Tipton (2018): ``A = D' B^{+1/2} D`` with ``Φ = D'D`` and
     ``B = D (Φ − X M X') D'``. Directions that the cluster fits perfectly get weight 0.
     """
     p = X.shape[1]

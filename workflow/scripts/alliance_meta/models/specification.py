@@ -8,7 +8,6 @@ METRICS = ("fisher_z", "r", "generic")
 MODELS = ("common_effect", "random_effects", "aggregated", "three_level", "che", "rve")
 AVAILABLE_MODELS = ("common_effect", "random_effects", "aggregated", "rve")
 TAU2_ESTIMATORS = ("DL", "HE", "HS", "SJ", "ML", "REML", "EB", "PM")
-AVAILABLE_TAU2 = ("DL", "HE", "ML", "REML")
 INFERENCES = ("z", "t", "knapp_hartung", "cr2")
 PREDICTIONS = ("default", "hts")
 
@@ -125,7 +124,7 @@ def specification_problems(spec: ModelSpecification) -> list[str]:
             problems.append(f"'{value}' is not a {name}; use one of: {', '.join(here)}")
 
     check("model", spec.model, MODELS, AVAILABLE_MODELS)
-    check("tau2 estimator", spec.tau2, TAU2_ESTIMATORS, AVAILABLE_TAU2)
+    check("tau2 estimator", spec.tau2, TAU2_ESTIMATORS, TAU2_ESTIMATORS)
     check("inference", spec.inference, INFERENCES, INFERENCES)
     check("metric", spec.metric, METRICS, METRICS)
     check("prediction", spec.prediction, PREDICTIONS, PREDICTIONS)

@@ -29,6 +29,10 @@ _SETTINGS = ("model", "tau2", "inference", "metric", "rho", "ci_level", "predict
 _TAU2 = {
     "DL": ("the DerSimonian–Laird estimator", "dersimonian1986"),
     "HE": ("the Hedges estimator", "hedges1983"),
+    "HS": ("the Hunter–Schmidt estimator", "hunter2004"),
+    "SJ": ("the Sidik–Jonkman estimator", "sidik2005"),
+    "EB": ("the empirical Bayes estimator", "morris1983"),
+    "PM": ("the Paule–Mandel estimator", "paule1982"),
     "ML": ("maximum likelihood", "viechtbauer2005"),
     "REML": ("restricted maximum likelihood", "viechtbauer2005"),
 }
