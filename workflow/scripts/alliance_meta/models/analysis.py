@@ -20,7 +20,11 @@ from alliance_meta.models.design import (
 from alliance_meta.models.expressions import formula_variables
 from alliance_meta.models.pooling import Estimate, PooledFit, fit_pooled
 from alliance_meta.models.selection import select_rows
-from alliance_meta.models.specification import ModelSpecification, SpecificationError
+from alliance_meta.models.specification import (
+    InestimableError,
+    ModelSpecification,
+    SpecificationError,
+)
 
 Array = NDArray[np.float64]
 
@@ -173,7 +177,7 @@ def analyse(
     if data.empty:
         return _failed(spec, data, selection.left_out, "No effect satisfies this analysis.", notes)
 
-    apart_mask, apart = _rare_levels(data, variables)
+    apart_mask, apart = rare_levels(data, variables)
     tested = data.loc[~apart_mask]
     if tested.empty:
         reason = "No level has effects from two studies or more, so nothing was tested."
@@ -196,20 +200,21 @@ def analyse(
         if variables or len(data) != 1:
             return _failed(spec, data, selection.left_out, str(error), notes)
         return _single_effect(data, spec, selection.left_out, labels or {}, notes)
-    except SpecificationError as error:
-        # the formula is sound, as selection has shown: these rows cannot carry it
+    except InestimableError as error:
         return _failed(spec, data, selection.left_out, _sentence(error), notes)
 
     if variables and len(design.terms) == 1:
         notes.append("Only one level has effects from two studies or more: nothing to compare.")
     for variable, value in apart:
-        if spec.reference.get(variable) == value and design.references:
+        if spec.reference.get(variable) == value and variable in (design.references or {}):
             notes.append(
                 f"The reference level asked for, {value}, is not tested; "
-                f"{design.references[variable]} takes its place."
+                f"{(design.references or {})[variable]} takes its place."
             )
+        studies = data.loc[data[variable] == value, "study_id"].nunique()
+        left = "" if studies < MINIMUM_STUDIES_PER_LEVEL else " left beside the other such levels"
         notes.append(
-            f"{variable}={value} has effects from fewer than two studies: shown, not tested."
+            f"{variable}={value} has effects from fewer than two studies{left}: shown, not tested."
         )
     coefficients = _coefficient_table(fit, design.terms)
     heterogeneity = _heterogeneity_table(fit, null, contrasts, spec)
@@ -236,11 +241,11 @@ def analyse(
 
 
 def _sentence(error: SpecificationError) -> str:
-    text = "; ".join(error.problems)
+    text = "; ".join(error.problems).rstrip(".")
     return text[:1].upper() + text[1:] + "."
 
 
-class _TooFewError(SpecificationError):
+class _TooFewError(InestimableError):
     """Fewer independent units than the model needs."""
 
 
@@ -279,7 +284,7 @@ def _units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str
     return _Units(merged, composite.y, composite.v)
 
 
-def _rare_levels(
+def rare_levels(
     data: pd.DataFrame, variables: Sequence[str]
 ) -> tuple[NDArray[np.bool_], list[tuple[str, str]]]:
     """Return which rows belong to a level of fewer than two studies, and those levels."""

@@ -5,10 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_meta.models.design import build_design
+from alliance_meta.models.analysis import rare_levels
+from alliance_meta.models.design import build_design, equality_contrasts
 from alliance_meta.models.expressions import compared_values, formula_variables
 from alliance_meta.models.selection import select_rows
-from alliance_meta.models.specification import ModelSpecification, SpecificationError
+from alliance_meta.models.specification import (
+    InestimableError,
+    ModelSpecification,
+    SpecificationError,
+)
 from alliance_meta.problems import Problem
 
 
@@ -69,10 +74,13 @@ def check_analyses(
                 text += "; codes count here, not their synonyms (client, not patient)"
             report("where", text, spec.where, note=True)
             continue
+        tested = data.loc[~rare_levels(data, variables)[0]]
         try:
-            build_design(data, spec.moderators, spec.reference)
+            if len(tested):
+                equality_contrasts(build_design(tested, spec.moderators, spec.reference).X)
         except SpecificationError as error:
-            report("moderators", error.problems[0], spec.moderators, note=True)
+            note = isinstance(error, InestimableError)
+            report("moderators", error.problems[0], spec.moderators, note=note)
     return problems
 
 

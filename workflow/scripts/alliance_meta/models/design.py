@@ -11,10 +11,13 @@ from formulaic.errors import FormulaicError
 from numpy.typing import NDArray
 from scipy.linalg import null_space
 
-from alliance_meta.models.expressions import formula_variables
-from alliance_meta.models.specification import SpecificationError
+from alliance_meta.models.expressions import FORMULA_FUNCTIONS, formula_variables
+from alliance_meta.models.specification import InestimableError, SpecificationError
 
 Array = NDArray[np.float64]
+
+# what formulaic does not bring itself
+FUNCTIONS = {"sqrt": np.sqrt, "abs": np.abs}
 
 # rounding of a least-squares solution; a true constant is met far better
 CONSTANT_TOLERANCE = 1e-6
@@ -109,29 +112,43 @@ def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str])
             levels_of[name] = order_levels(frame[name], reference.get(name))
             frame[name] = pd.Categorical(frame[name].astype(str), categories=levels_of[name])
     try:
-        matrix = formulaic.model_matrix(formula, frame)
+        matrix = formulaic.model_matrix(formula, frame, context=FUNCTIONS)
     except (FormulaicError, ArithmeticError, LookupError, ValueError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        clash = [name for name in variables if name in FORMULA_FUNCTIONS]
+        if clash:
+            reason = f"the column '{clash[0]}' has the name of a function; rename it"
         raise SpecificationError(
             f"'{formula}' cannot be used: {reason}", setting="moderators"
         ) from error
     terms = tuple(str(c) for c in matrix.columns)
     X = np.asarray(matrix, dtype=float)
     if len(X) != len(frame) or not np.isfinite(X).all():
-        raise SpecificationError(
+        raise InestimableError(
             f"'{formula}' cannot be used: it gives no finite number for some effects",
             setting="moderators",
         )
+    if terms == ("Intercept",) and not levels_of:
+        raise SpecificationError(f"'{formula}' leaves no moderator to test", setting="moderators")
     _refuse_aliased(X, terms, formula)
     specification = matrix.model_spec
     return Design(
         X,
         terms,
         _level_contrasts(frame, levels_of, specification),
-        {name: levels[0] for name, levels in levels_of.items()},
+        _references(formula, terms, levels_of),
         tuple(v for v in variables if v not in levels_of),
         specification,
     )
+
+
+def _references(
+    formula: str, terms: tuple[str, ...], levels_of: Mapping[str, list[str]]
+) -> dict[str, str]:
+    """Return the levels that coefficients compare with; none where the formula says otherwise."""
+    if "Intercept" not in terms or "contr." in formula:
+        return {}
+    return {name: levels[0] for name, levels in levels_of.items()}
 
 
 def equality_contrasts(X: Array) -> Array:
@@ -154,22 +171,23 @@ def equality_contrasts(X: Array) -> Array:
         If the design cannot express a constant, as a line through the origin.
     """
     k, p = X.shape
-    constant, *_ = np.linalg.lstsq(X, np.ones(k), rcond=None)
-    if np.abs(X @ constant - 1).max() > CONSTANT_TOLERANCE:
+    intercept = (X == 1).all(axis=0)
+    if intercept.any():
+        return np.eye(p)[~intercept]
+    norms = np.linalg.norm(X, axis=0)
+    constant, *_ = np.linalg.lstsq(X / norms, np.ones(k), rcond=None)
+    if np.abs(X / norms @ constant - 1).max() > CONSTANT_TOLERANCE:
         raise SpecificationError(
             "the formula has no intercept, so that it compares with zero and not with the mean; "
             "leave out '0 +' or '- 1'",
             setting="moderators",
         )
-    intercept = np.isclose(X, 1.0, rtol=0, atol=0).all(axis=0)
-    if intercept.any():
-        return np.eye(p)[~intercept]
-    return np.asarray(null_space(constant[None, :]).T, dtype=np.float64)
+    return np.asarray(null_space(constant[None, :]).T * norms, dtype=np.float64)
 
 
 def encode_values(design: Design, values: pd.DataFrame) -> Array:
     """Return the design rows of new moderator values, shape (len(values), p)."""
-    return np.asarray(design.specification.get_model_matrix(values), dtype=float)
+    return np.asarray(design.specification.get_model_matrix(values, context=FUNCTIONS), dtype=float)
 
 
 def _level_contrasts(
@@ -183,7 +201,7 @@ def _level_contrasts(
     for name in frame.columns:
         if name not in levels_of:
             grid[name] = frame[name].mean()
-    rows = np.asarray(specification.get_model_matrix(grid), dtype=float)
+    rows = np.asarray(specification.get_model_matrix(grid, context=FUNCTIONS), dtype=float)
     return tuple(
         Level(name, level, rows[(grid[name] == level).to_numpy()].mean(axis=0))
         for name, levels in levels_of.items()
@@ -200,7 +218,7 @@ def _refuse_aliased(X: Array, terms: tuple[str, ...], formula: str) -> None:
         if np.linalg.matrix_rank(scaled[:, : j + 1]) < np.linalg.matrix_rank(scaled[:, :j]) + 1
     ]
     if aliased:
-        raise SpecificationError(
+        raise InestimableError(
             f"'{formula}': {', '.join(aliased)} cannot be told apart from the other terms in "
             "these data; leave a moderator out or merge levels",
             setting="moderators",

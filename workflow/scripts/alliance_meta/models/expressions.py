@@ -14,10 +14,10 @@ from alliance_meta.models.specification import SpecificationError
 
 # encodings of formulaic and plain mathematics; nothing that reads or writes anything else
 FORMULA_FUNCTIONS = frozenset(
-    {"C", "I", "bs", "cs", "cr", "cc", "poly", "center", "scale", "log", "log2", "log10", "exp"}
-    | {"sqrt", "abs", "treatment", "sum", "helmert", "poly", "diff"}
+    {"C", "I", "bs", "poly", "center", "scale", "log", "log2", "log10", "exp", "sqrt", "abs"}
 )
 _FORMULA_SIGNS = frozenset(["+", "-", "*", "/", ":", "**", "^", "%", "(", ")", ",", "=", "."])
+_CATEGORY = re.compile(r"\bC\(\s*(?:`([^`]+)`|([^\W\d]\w*))\s*[,)]")
 _QUOTED = re.compile(r"`([^`]+)`")
 
 _WHERE_NODES = (
@@ -55,12 +55,22 @@ def formula_variables(formula: str) -> tuple[str, ...]:
         following = tokens[index + 1][1] if index + 1 < len(tokens) else ""
         if kind == tokenize.OP and text not in _FORMULA_SIGNS:
             _refuse(formula, f"'{text}' is not understood")
-        if kind != tokenize.NAME or keyword.iskeyword(text):
+        if kind != tokenize.NAME or (index and tokens[index - 1][1] == "."):
+            continue
+        if keyword.iskeyword(text) and not (
+            text in ("True", "False") and _is_argument(tokens, index)
+        ):
+            _refuse(formula, f"'{text}' is a reserved word; put the column in backticks: `{text}`")
+        if keyword.iskeyword(text):
             continue
         if following == "(":
             if text not in FORMULA_FUNCTIONS:
-                known = ", ".join(sorted(FORMULA_FUNCTIONS - {"treatment", "diff", "helmert"}))
-                _refuse(formula, f"'{text}' is not a function here; there are: {known}")
+                known = ", ".join(sorted(FORMULA_FUNCTIONS))
+                _refuse(
+                    formula,
+                    f"'{text}' is not a function here; there are: {known}; a reference level is "
+                    "chosen by the setting reference",
+                )
         elif following == ".":
             if text != "contr":
                 _refuse(formula, f"'{text}.' is not understood")
@@ -70,14 +80,21 @@ def formula_variables(formula: str) -> tuple[str, ...]:
         formulaic.Formula(formula)
     except (FormulaicError, SyntaxError, ValueError) as error:
         _refuse(formula, (str(error).splitlines() or [type(error).__name__])[0])
+    if len(re.findall(r"\bC\(", formula)) != len(_CATEGORY.findall(formula)):
+        _refuse(formula, "C takes one column, such as C(session)")
+    if not names:
+        _refuse(formula, "it names no column")
     return tuple(sorted(names))
 
 
 def categorical_numbers(formula: str) -> tuple[str, ...]:
     """Return the columns that a formula makes categorical by ``C(...)``, sorted."""
-    plain = re.findall(r"\bC\(\s*([^\W\d]\w*)\s*[,)]", formula)
-    quoted = re.findall(r"\bC\(\s*`([^`]+)`\s*[,)]", formula)
-    return tuple(sorted({*plain, *quoted}))
+    return tuple(sorted({quoted or plain for quoted, plain in _CATEGORY.findall(formula)}))
+
+
+def _is_argument(tokens: list[tuple[int, str]], index: int) -> bool:
+    """Return whether a token is the value of a named argument."""
+    return index > 0 and tokens[index - 1][1] == "="
 
 
 def _tokens(text: str, formula: str) -> Iterator[tuple[int, str]]:
@@ -124,7 +141,7 @@ def parse_where(where: str) -> tuple[ast.Expression, dict[str, str]]:
         return name
 
     try:
-        tree = ast.parse(_QUOTED.sub(stand_in, where).strip(), mode="eval")
+        tree = ast.parse(_QUOTED.sub(stand_in, " ".join(where.split())), mode="eval")
     except SyntaxError as error:
         reason = str(error.msg)
         if re.search(r"(?<![=!<>])=(?!=)", where):

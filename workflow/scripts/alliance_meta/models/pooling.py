@@ -150,6 +150,9 @@ class PooledFit:
         """
         q = len(contrasts)
         contrasts = self._to_basis(contrasts)
+        # the test is the same for any basis of the contrasts; an orthonormal one keeps digits
+        norms = np.linalg.norm(contrasts, axis=1, keepdims=True)
+        contrasts = np.linalg.qr((contrasts / norms).T)[0].T
         values = contrasts @ self.gamma
         spread = contrasts @ self.covariance @ contrasts.T
         if np.linalg.matrix_rank(spread) < q:

@@ -91,8 +91,13 @@ def select_rows(
     data = data.loc[~incomplete].reset_index(drop=True)
     for name in categorical_numbers(spec.moderators):
         if pd.api.types.is_numeric_dtype(data[name]):
-            data[name] = data[name].map("{:g}".format).astype("str")
+            data[name] = data[name].map(_number_code).astype("str")
     return Selection(data, left_out, notes)
+
+
+def _number_code(number: float) -> str:
+    """Return the shortest text of a number, without ".0" (and without a negative zero)."""
+    return str(int(number)) if float(number).is_integer() else repr(float(number))
 
 
 def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
@@ -117,7 +122,7 @@ def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
             f"{where!r}: there is no column {listed}; put quotes around codes", setting="where"
         )
     try:
-        mask = data.eval(where, engine="python", local_dict={}, global_dict={})
+        mask = data.eval(" ".join(where.split()), engine="python", local_dict={}, global_dict={})
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecificationError(f"{where!r} cannot be read: {reason}", setting="where") from error

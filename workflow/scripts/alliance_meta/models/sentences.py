@@ -159,9 +159,10 @@ def _moderator_sentences(result: AnalysisResult, level_label: Callable[[str], st
     for name in result.set_apart:
         row = _row(result.summary, "level", name)
         value = format_effect(row["estimate"], result.spec.metric)
+        base = format_count(int(row["k_studies"]), "study", "studies")
         sentences.append(
-            f"{_capitalised(level_label(name))} rests on one study "
-            f"({_symbol(result.spec.metric)} = {value}) and was not tested."
+            f"{_capitalised(level_label(name))} ({base}, "
+            f"{_symbol(result.spec.metric)} = {value}) was not tested."
         )
     return sentences
 

@@ -109,6 +109,10 @@ class ModelSpecification:
         return replace(self, model=model, tau2=tau2, inference=inference)
 
 
+class InestimableError(SpecificationError):
+    """A sound specification that the rows at hand cannot carry."""
+
+
 def specification_problems(spec: ModelSpecification) -> list[str]:
     """Return, in words, everything that is wrong with a specification."""
     problems = []
