@@ -204,7 +204,7 @@ def test_forest_alt_text_is_made_from_the_numbers():
         "Forest plot, By rater: 8 studies, 8 effects, with estimates from −.05 to .71. "
         "The pooled correlation is .31 (95 % CI [.25, .37], 95 % prediction interval "
         "[.02, .55]), by level it is .30 for client, .25 for therapist and .40 for observer "
-        "(one study, not tested) and heterogeneity is I² = 62 %."
+        "(too few studies, not tested) and heterogeneity is I² = 62 %."
     )
 
 
@@ -268,7 +268,7 @@ def test_levels_stand_under_their_moderator_with_their_numbers():
     assert texts["level-1-label"] == "Client"
     assert texts["level-1-effect"] == ".30 [.21, .39]"
     assert (texts["level-1-k_studies"], texts["level-1-k_effects"]) == ("5", "6")
-    assert texts["level-3-note"] == "one study, not tested"
+    assert texts["level-3-note"] == "too few studies, not tested"
     assert texts["level-3-effect"] == ".40"
     assert "level-2-note" not in texts
     assert list(mark(figure, "level-1-ci").get_xdata()) == [0.21, 0.39]
@@ -293,7 +293,7 @@ def test_names_of_levels_are_whole(name):
     texts = texts_of(figure)
     lines = [text for gid, text in texts.items() if gid.startswith("level-3-label")]
     assert " ".join(lines) == name
-    assert texts["level-3-note"] == "one study, not tested"
+    assert texts["level-3-note"] == "too few studies, not tested"
     assert_tidy(figure)
 
 

@@ -275,7 +275,7 @@ def test_a_level_with_one_study_says_so_and_has_no_diamond():
     headings = [texts[f"heading-{i}-label"] for i in range(3)]
     assert headings == ["Rater: clients themselves", "Rater: observer", "Rater: therapist"]
     assert texts["heading-0-detail"] == "(5 studies, 5 effects)"
-    assert texts["level-1-detail"] == "one study, not tested"
+    assert texts["level-1-detail"] == "too few studies, not tested"
     assert texts["level-1-effect"] == ".28"
     assert mark(figure, "level-1-hollow") is not None
     assert mark(figure, "level-1-diamond") is None

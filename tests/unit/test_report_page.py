@@ -92,7 +92,7 @@ def test_page_tells_the_whole_story_in_order(report):
 def test_tables_are_in_human_words_and_apa_numbers(report):
     text = Page(render_report(report)).text
     assert "Rater: client reference level .29 [.20, .38] [−.05, .55] 3 3 4 1,234" in text
-    assert "Rater: several raters one study, shown but not tested .10 – 3 3 4 1,234" in text
+    assert "Rater: several raters too few studies, shown but not tested .10 – 3 3 4 1,234" in text
     assert "τ² .021 [.010, .060]" in text
     assert "I² 71 % [50 %, 87 %]" in text
     assert "Q Q(3) = 12.35, p = .006" in text

@@ -16,7 +16,7 @@ from alliance_meta.formatting import (
 )
 
 OVERALL = "overall"
-NOT_TESTED = "one study, not tested"
+NOT_TESTED = "too few studies, not tested"
 
 
 def clean(value: Any) -> str:

@@ -159,7 +159,7 @@ def summary_table(model: Record, labels: Labels) -> TableView:
     for row in model["summary"]:
         details = []
         if row["level"] in model["set_apart"]:
-            details.append("one study, shown but not tested")
+            details.append("too few studies, shown but not tested")
         column, _, code = str(row["level"]).partition("=")
         if code and model["references"].get(column) == code:
             details.append("reference level")
