@@ -62,7 +62,7 @@ def test_columns_are_those_of_the_contract(effects):
 
 def test_defaults_follow_dependence(effects):
     dependent = analyse(effects, spec()).spec
-    assert (dependent.model, dependent.inference) == ("rve", "cr2")
+    assert (dependent.model, dependent.inference) == ("che", "cr2")
     independent = analyse(effects.drop_duplicates("study_id"), spec()).spec
     assert (independent.model, independent.tau2, independent.inference) == (
         "random_effects",
@@ -155,7 +155,7 @@ def test_rows_without_the_moderator_are_named(effects):
 
 def test_level_of_one_study_is_shown_but_not_tested(effects):
     effects.loc[effects["study_id"] == "s02", "rater"] = "observer"
-    result = analyse(effects, spec(moderators="rater"))
+    result = analyse(effects, spec(moderators="rater", rare_levels="set_apart"))
     row = result.summary.set_index("level").loc["rater=observer"]
     members = effects.loc[effects["study_id"] == "s02"]
     mean = aggregate_effects(members["yi"], members["vi"], np.zeros(len(members)), 0.6)
@@ -168,8 +168,46 @@ def test_level_of_one_study_is_shown_but_not_tested(effects):
     assert len(shown) == len(members)
 
 
+def test_level_of_one_study_stays_in_the_model_without_a_test(effects):
+    effects.loc[effects["study_id"] == "s02", "rater"] = "observer"
+    result = analyse(effects, spec(moderators="rater"))
+    row = result.coefficients.set_index("term").loc["rater[T.observer]"]
+    assert np.isfinite(row["estimate"])
+    assert np.isfinite(row["se"])
+    assert np.isnan(row["p_value"])
+    assert result.withheld["rater[T.observer]"] == "a single study stands behind it"
+    level = result.summary.set_index("level").loc["rater=observer"]
+    assert np.isfinite(level["estimate"])
+    assert level[["ci_low", "ci_high", "pi_low", "pi_high"]].isna().all()
+    assert result.included["weight"].notna().all()
+    pairs = result.comparisons
+    lone = (pairs["level_a"] == "observer") | (pairs["level_b"] == "observer")
+    assert pairs.loc[lone, "p_holm"].isna().all()
+
+
+def test_rare_level_is_counted_under_its_wider_one(effects):
+    effects["instrument"] = ["WAI", "CALPAS", "WAI"] * 9
+    effects.loc[effects["study_id"] == "s02", "instrument"] = "TASC"
+    kept = analyse(effects, spec(moderators="instrument"))
+    assert "instrument=TASC" in set(kept.summary["level"])
+    pooled = analyse(effects, spec(moderators="instrument", rare_levels="pool"))
+    assert "instrument=TASC" not in set(pooled.summary["level"])
+    assert any("TASC" in w and "counted under" in w for w in pooled.warnings)
+    assert pooled.summary["k_effects"].iloc[1:].sum() == 27
+
+
+def test_empty_moderator_can_be_a_level(effects):
+    effects.loc[effects["study_id"].isin(["s03", "s05"]), "rater"] = np.nan
+    left_out = analyse(effects, spec(moderators="rater"))
+    assert len(left_out.left_out) == (effects["rater"].isna()).sum()
+    named = analyse(effects, spec(moderators="rater", missing_moderators="level"))
+    assert named.left_out.empty
+    assert "rater=not reported" in set(named.summary["level"])
+    assert any("not reported" in w for w in named.warnings)
+
+
 def test_weights_sum_to_one_hundred(effects):
-    for model in ("random_effects", "aggregated", "rve"):
+    for model in ("random_effects", "aggregated", "rve", "three_level", "che"):
         included = analyse(effects, spec(model=model)).included
         assert included["weight"].sum() == pytest.approx(100)
 
@@ -244,7 +282,14 @@ def test_low_robust_df_are_said(effects):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "che"}, "not available in this version"),
+        ({"model": "che", "inference": "knapp_hartung"}, "goes with inference 'cr2'"),
+        ({"model": "che", "tau2": "DL"}, "fitted by 'REML' or 'ML'"),
+        ({"model": "rve", "separate_tau2": True, "moderators": "rater"}, "no separate tau2"),
+        ({"separate_tau2": True}, "needs a categorical moderator"),
+        ({"model": "che", "scale": "year"}, "scale needs model"),
+        ({"minimum_studies": 1}, "two studies or more"),
+        ({"reliability": {"outcome": 1.2}}, "above 0"),
+        ({"reliability": {"therapist": 0.8}}, "has no reliability"),
         ({"tau2": "XX"}, "is not a tau2 estimator"),
         ({"model": "bayes"}, "is not a model"),
         ({"rho": 1.0}, "rho is 1.0"),
@@ -305,7 +350,7 @@ def test_level_that_falls_with_another_is_told_apart_from_a_rare_one(effects):
     effects.loc[effects["study_id"].isin(["s01", "s02", "s03"]), "timing"] = "mid"
     effects.loc[effects["study_id"].isin(["s12", "s13"]), "timing"] = "late"
     effects.loc[effects["study_id"] == "s13", "rater"] = "observer"
-    result = analyse(effects, spec(moderators="rater + timing"))
+    result = analyse(effects, spec(moderators="rater + timing", rare_levels="set_apart"))
     assert result.set_apart == ("rater=observer", "timing=late")
     assert any("timing=late" in w and "left beside the other" in w for w in result.warnings)
     assert any(
@@ -354,7 +399,10 @@ def test_sample_shared_by_studies_is_one_composite(effects):
 
 def test_untested_reference_level_is_said(effects):
     effects.loc[effects["study_id"] == "s02", "rater"] = "observer"
-    result = analyse(effects, spec(moderators="rater", reference={"rater": "observer"}))
+    result = analyse(
+        effects,
+        spec(moderators="rater", reference={"rater": "observer"}, rare_levels="set_apart"),
+    )
     assert any("asked for, observer, is not tested; client takes" in w for w in result.warnings)
 
 
@@ -450,7 +498,7 @@ def test_aliased_moderators_are_said(effects):
 def test_a_single_level_leaves_nothing_to_compare(effects, model):
     effects["rater"] = "client"
     effects.loc[effects["study_id"] == "s02", "rater"] = "observer"
-    result = analyse(effects, spec(moderators="rater", model=model))
+    result = analyse(effects, spec(moderators="rater", model=model, rare_levels="set_apart"))
     assert "With a single level there was nothing to compare." in describe_analysis(result)
     assert "QM" not in set(result.heterogeneity["parameter"])
     assert list(result.summary["level"]) == ["overall", "rater=client", "rater=observer"]
@@ -465,9 +513,9 @@ def test_few_residual_df_are_said(effects):
 def test_r2_is_reported_with_its_baseline(effects):
     values = analyse(effects, spec(moderators="rater")).heterogeneity.set_index("parameter")
     estimate = values["estimate"]
-    null = analyse(effects, spec()).heterogeneity.set_index("parameter").loc["tau2", "estimate"]
+    null = analyse(effects, spec()).heterogeneity.set_index("parameter").loc["tau", "estimate"] ** 2
     assert estimate["tau2_without_moderators"] == pytest.approx(null)
-    assert estimate["R2"] == pytest.approx(max(0, 100 * (1 - estimate["tau2"] / null)))
+    assert estimate["R2"] == pytest.approx(max(0, 100 * (1 - estimate["tau"] ** 2 / null)))
 
 
 def test_numeric_moderator_beside_levels_has_its_slope_in_words(effects):

@@ -7,7 +7,41 @@ from snakemake.utils import validate
 validate(config, "../schemas/config.schema.yaml")
 
 ANALYSES = list(config["analyses"])
-SHARED_SETTINGS = ("metric", "rho", "ci_level", "prediction", "where")
+SHARED_SETTINGS = (
+    "metric",
+    "rho",
+    "ci_level",
+    "prediction",
+    "where",
+    "rare_levels",
+    "minimum_studies",
+    "missing_moderators",
+    "attenuation",
+    "reliability",
+    "bayes",
+    "seed",
+)
+# of each analysis; summary.csv has a caption of its own
+ANALYSIS_TABLES = (
+    "coefficients",
+    "heterogeneity",
+    "included_effects",
+    "left_out_effects",
+    "prediction_line",
+    "study_estimates",
+    "comparisons",
+    "collinearity",
+    "scale_coefficients",
+    "permutation",
+    "wild_bootstrap",
+    "attenuation",
+    "attenuation_sweep",
+    "reliabilities",
+    "hunter_schmidt",
+    "posterior",
+    "posterior_probabilities",
+    "posterior_studies",
+)
 
 with open(workflow.source_path("../library.yaml")) as manifest:
     LIBRARY = yaml.safe_load(manifest)
@@ -44,7 +78,8 @@ def get_settings(analysis):
     shared = {key: config[key] for key in SHARED_SETTINGS}
     own = config["analyses"][analysis] or {}
     files = expand_paths(own["effects"]) if own.get("effects") else SHEETS
-    return {**shared, **own, "effects": files}
+    sensitivity = {**config["sensitivity"], **own.get("sensitivity", {})}
+    return {**shared, **own, "effects": files, "sensitivity": sensitivity}
 
 
 def get_analysis_settings(wildcards):
@@ -63,3 +98,12 @@ METRICS = sorted(
 )
 SHEETS = expand_paths(config["effects"])
 REFERENCES = expand_paths(config["references"])
+FORMULAS = sorted(
+    {
+        own[key]
+        for own in config["analyses"].values()
+        if own
+        for key in ("moderators", "scale")
+        if own.get(key)
+    }
+)

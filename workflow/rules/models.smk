@@ -7,17 +7,15 @@ rule fit_analysis:
         sheets=SHEETS,
         library=get_library("extraction", "effect_sizes", "models"),
     output:
-        coefficients=update("results/{analysis}/coefficients.csv"),
         summary=report(
             update("results/{analysis}/summary.csv"),
             caption="../report/summary.rst",
             category="Pooled effects",
             labels={"analysis": "{analysis}", "table": "summary"},
         ),
-        heterogeneity=update("results/{analysis}/heterogeneity.csv"),
-        included=update("results/{analysis}/included_effects.csv"),
-        left_out=update("results/{analysis}/left_out_effects.csv"),
-        line=update("results/{analysis}/prediction_line.csv"),
+        tables=update(
+            expand("results/{{analysis}}/{table}.csv", table=ANALYSIS_TABLES),
+        ),
         model=update("results/{analysis}/model.json"),
     log:
         "logs/fit_analysis/{analysis}.log",
@@ -31,3 +29,26 @@ rule fit_analysis:
         "Fitting analysis {wildcards.analysis}"
     script:
         "../scripts/fit_analysis.py"
+
+
+rule map_moderators:
+    input:
+        effects="data/extracted/effect_sizes.csv",
+        library=get_library("extraction", "effect_sizes", "models"),
+    output:
+        pairs=update("results/moderator_map.csv"),
+        cells=update("results/moderator_cells.csv"),
+        sentences=update("results/moderator_map.json"),
+    log:
+        "logs/map_moderators.log",
+    conda:
+        "../../environment.yml"
+    params:
+        metric=config["metric"],
+        where=config["where"],
+        formulas=FORMULAS,
+        vocabulary=config["vocabulary"],
+    message:
+        "Relating the moderators to each other"
+    script:
+        "../scripts/map_moderators.py"

@@ -136,7 +136,7 @@ def find_problems(folder: Path) -> list[Problem]:
     if not errors_only(problems):
         analyses = {name: analysis_settings(config, name, folder) for name in config["analyses"]}
         table = convert_effects(extraction.effects, metric=config["metric"]).table
-        problems += check_analyses(table, analyses, file=CONFIG_FILE)
+        problems += check_analyses(table, analyses, file=CONFIG_FILE, codebook=codebook)
     return unique_problems(problems)
 
 

@@ -21,7 +21,20 @@ TYPE_WORDS = {
     "object": ("a group of settings", "Write its settings below it, indented by two blanks."),
 }
 
-SHARED_SETTINGS = ("metric", "rho", "ci_level", "prediction", "where")
+SHARED_SETTINGS = (
+    "metric",
+    "rho",
+    "ci_level",
+    "prediction",
+    "where",
+    "rare_levels",
+    "minimum_studies",
+    "missing_moderators",
+    "attenuation",
+    "reliability",
+    "bayes",
+    "seed",
+)
 
 
 def read_yaml(path: Path, *, name: str) -> tuple[Any, list[Problem]]:
@@ -144,5 +157,6 @@ def analysis_settings(config: Mapping[str, Any], name: str, root: Path) -> dict[
     return {
         **shared,
         **own,
+        "sensitivity": {**config["sensitivity"], **own.get("sensitivity", {})},
         "effects": expand_paths(own.get("effects") or config["effects"], root),
     }

@@ -6,21 +6,56 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from alliance_meta.effect_sizes import aggregate_effects
+from alliance_meta.codebook import Codebook, load_codebook
+from alliance_meta.effect_sizes import aggregate_effects, correct_attenuation
 from alliance_meta.formatting import format_count
-from alliance_meta.models.design import (
-    Design,
-    build_design,
-    encode_values,
-    equality_contrasts,
-    order_levels,
-)
+from alliance_meta.models.comparisons import COMPARISON_COLUMNS, compare_levels
+from alliance_meta.models.design import Design, build_design, equality_contrasts
 from alliance_meta.models.expressions import formula_variables
-from alliance_meta.models.pooling import Estimate, PooledFit, fit_pooled
-from alliance_meta.models.selection import select_rows
+from alliance_meta.models.gate import (
+    MINIMUM_DF,
+    OMNIBUS,
+    lone_terms,
+    withheld_reasons,
+    withhold,
+)
+from alliance_meta.models.inflation import (
+    INFLATION_COLUMNS,
+    describe_inflation,
+    term_groups,
+    variance_inflation,
+)
+from alliance_meta.models.levels import (
+    ArrangedLevels,
+    arrange_levels,
+    describe_merged,
+    level_parents,
+)
+from alliance_meta.models.location_scale import LocationScaleFit, fit_location_scale
+from alliance_meta.models.pooling import PooledFit, fit_pooled
+from alliance_meta.models.result_tables import (
+    CODE_COLUMNS,
+    COEFFICIENT_COLUMNS,
+    HETEROGENEITY_COLUMNS,
+    INCLUDED_COLUMNS,
+    LINE_COLUMNS,
+    STUDY_COLUMNS,
+    SUMMARY_COLUMNS,
+    apart_rows,
+    coefficient_table,
+    estimate_table,
+    heterogeneity_table,
+    included_table,
+    line_table,
+    study_table,
+    summary_row,
+    summary_table,
+    with_integer_counts,
+)
+from alliance_meta.models.selection import Selection, select_rows
 from alliance_meta.models.specification import (
+    MULTILEVEL_MODELS,
     InestimableError,
     ModelSpecification,
     SpecificationError,
@@ -28,52 +63,28 @@ from alliance_meta.models.specification import (
 
 Array = NDArray[np.float64]
 
-COEFFICIENT_COLUMNS = ["term", "estimate", "se", "statistic", "df", "p_value", "ci_low", "ci_high"]
-SUMMARY_COLUMNS = [
-    "level",
-    "k_studies",
-    "k_samples",
-    "k_effects",
-    "n_total",
-    "estimate",
-    "ci_low",
-    "ci_high",
-    "pi_low",
-    "pi_high",
-]
-HETEROGENEITY_COLUMNS = ["parameter", "estimate", "ci_low", "ci_high"]
-LINE_COLUMNS = ["moderator", "x", "estimate", "ci_low", "ci_high"]
-CODE_COLUMNS = [
-    "instrument",
-    "instrument_version",
-    "component",
-    "rater",
-    "timing",
-    "outcome_measure",
-    "outcome_domain",
-    "year",
-]
-INCLUDED_COLUMNS = [
-    "effect_id",
-    "study_id",
-    "sample_id",
-    "yi",
-    "vi",
-    "n",
-    "estimate",
-    "ci_low",
-    "ci_high",
-    "weight",
-    "label",
-    "level",
-]
-
-COMPUTED_COLUMNS = {"estimate", "ci_low", "ci_high", "weight", "label", "level"}
-
-# below this the Satterthwaite approximation is outside its validated range (Tipton 2015)
-MINIMUM_DF = 4.0
-MINIMUM_STUDIES_PER_LEVEL = 2
 SEVERAL = "several"
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """What was fitted, for tests that fit again.
+
+    Attributes
+    ----------
+    data
+        Rows of the model: effects, or composites.
+    design, fit, null
+        Design, its fit, and the fit without moderators (None where there are none).
+    contrasts
+        The test of all moderators, shape (q, p).
+    """
+
+    data: pd.DataFrame
+    design: Design
+    fit: PooledFit
+    null: PooledFit | None
+    contrasts: Array
 
 
 @dataclass(frozen=True)
@@ -90,16 +101,28 @@ class AnalysisResult:
         Rows that entered the model, with weights, and rows that did not, with reasons.
     line
         Fitted line of a single numeric moderator on the reporting scale; else empty.
+    studies
+        Shrunken true effects of the studies.
+    comparisons
+        Pairwise differences between levels.
+    collinearity
+        Variance inflation of each term of the formula.
+    scale
+        Coefficients of log τ² of a location–scale model, columns as ``coefficients``.
     references
         Categorical moderator -> reference level.
     continuous
         Numeric moderators.
     set_apart
         Names of levels that are shown but not tested.
+    withheld
+        Term (``omnibus`` for the moderators' test) -> why its p-value is withheld.
     warnings
         Full sentences.
     failure
         Why nothing could be estimated; empty if something was.
+    fitted
+        The fit behind the tables.
     """
 
     spec: ModelSpecification
@@ -109,23 +132,36 @@ class AnalysisResult:
     included: pd.DataFrame
     left_out: pd.DataFrame
     line: pd.DataFrame
+    studies: pd.DataFrame
+    comparisons: pd.DataFrame
+    collinearity: pd.DataFrame
+    scale: pd.DataFrame
     references: Mapping[str, str] = field(default_factory=dict)
     continuous: tuple[str, ...] = ()
     set_apart: tuple[str, ...] = ()
+    withheld: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     failure: str = ""
+    fitted: FittedModel | None = field(default=None, repr=False)
 
-
-def included_name(column: str) -> str:
-    """Return the name of a coded column in ``included_effects.csv``.
-
-    A reviewer's own column called, say, ``weight`` gives way to the weight in the model.
-    """
-    return f"coded_{column}" if column in COMPUTED_COLUMNS else column
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return name of the file without ending -> table."""
+        return {
+            "coefficients": self.coefficients,
+            "summary": self.summary,
+            "heterogeneity": self.heterogeneity,
+            "included_effects": self.included,
+            "left_out_effects": self.left_out,
+            "prediction_line": self.line,
+            "study_estimates": self.studies,
+            "comparisons": self.comparisons,
+            "collinearity": self.collinearity,
+            "scale_coefficients": self.scale,
+        }
 
 
 @dataclass(frozen=True)
-class _Units:
+class Units:
     """What the model sees: effects, or one composite per sample and moderator value."""
 
     data: pd.DataFrame
@@ -133,10 +169,20 @@ class _Units:
     v: Array
 
 
-def reporting_scale(values: Array | float, metric: str) -> Array:
-    """Transform from the analysis metric to the reporting scale (r for Fisher's z)."""
-    array = np.asarray(values, dtype=float)
-    return np.tanh(array) if metric == "fisher_z" else array
+@dataclass(frozen=True)
+class _Fits:
+    """The fits of one analysis; ``common`` is the one with one τ² where there are several."""
+
+    units: Units
+    design: Design
+    fit: PooledFit
+    overall: PooledFit
+    null: PooledFit | None
+    common: PooledFit | None
+    contrasts: Array
+    groups: tuple[str, ...] = ()
+    location_scale: LocationScaleFit | None = None
+    scale_terms: tuple[str, ...] = ()
 
 
 def analyse(
@@ -145,6 +191,7 @@ def analyse(
     *,
     labels: Mapping[str, str] | None = None,
     files: Sequence[str] | None = None,
+    codebook: Codebook | None = None,
 ) -> AnalysisResult:
     """Run one analysis.
 
@@ -158,6 +205,8 @@ def analyse(
         Study -> label for figures (default: the study's name).
     files
         Sheets whose rows may enter (default: all).
+    codebook
+        Knows the wider levels of rare ones (default: the codebook that ships).
 
     Returns
     -------
@@ -168,76 +217,172 @@ def analyse(
     SpecificationError
         If the specification names unknown columns or asks for something undefined.
     """
+    labels = labels or {}
     variables = formula_variables(spec.moderators)
-    selection = select_rows(effects, spec, variables, files=files)
+    selection, attenuation_notes = select_and_correct(effects, spec, files=files)
     data = selection.data
     dependent = bool(data["study_id"].duplicated().any())
     spec = spec.resolve(dependent=dependent)
-    notes = list(selection.notes)
+    notes = [*attenuation_notes, *selection.notes]
+    left_out = selection.left_out
     if data.empty:
-        return _failed(spec, data, selection.left_out, "No effect satisfies this analysis.", notes)
+        return _failed(spec, data, left_out, "No effect satisfies this analysis.", notes)
 
-    apart_mask, apart = rare_levels(data, variables)
-    tested = data.loc[~apart_mask]
+    arranged = arrange(data, spec, variables, codebook)
+    data, apart = arranged.data, arranged.apart
+    spec = replace(spec, reference=merged_references(spec.reference, arranged))
+    notes += describe_merged(arranged.merged)
+    tested = data.loc[~arranged.apart_mask]
     if tested.empty:
-        reason = "No level has effects from two studies or more, so nothing was tested."
-        return _failed(spec, data, selection.left_out, reason, notes, apart)
-    overall_units = _units(data, spec, ())
+        reason = f"No level has effects from {_studies_words(spec)} or more, so nothing was tested."
+        return _failed(spec, data, left_out, reason, notes, apart)
     try:
-        overall = _fit(overall_units, np.ones((len(overall_units.y), 1)), spec)
-        if variables:
-            units = _units(tested, spec, variables)
-            design = build_design(units.data, spec.moderators, spec.reference)
-            contrasts = equality_contrasts(design.X)
-            fit = _fit(units, design.X, spec)
-            null = _fit(units, np.ones((len(units.y), 1)), spec)
-            notes += _overlap_notes(units, spec, variables)
-        else:
-            units, fit, null = overall_units, overall, None
-            design = build_design(units.data, "", {})
-            contrasts = np.empty((0, 1))
+        fits = _fit_all(data, tested, spec, variables)
     except _TooFewError as error:
-        if variables or len(data) != 1:
-            return _failed(spec, data, selection.left_out, str(error), notes)
-        return _single_effect(data, spec, selection.left_out, labels or {}, notes)
+        if variables or spec.scale or len(data) != 1:
+            return _failed(spec, data, left_out, str(error), notes, apart)
+        return _single_effect(data, spec, left_out, labels, notes)
     except InestimableError as error:
-        return _failed(spec, data, selection.left_out, _sentence(error), notes)
+        return _failed(spec, data, left_out, _sentence(error), notes, apart)
 
+    fit, design = fits.fit, fits.design
+    notes += fit.notes
+    notes += _overlap_notes(fits.units, spec, variables)
+    notes += _boundary_notes(fit, fits.groups)
     if variables and len(design.terms) == 1:
-        notes.append("Only one level has effects from two studies or more: nothing to compare.")
-    for variable, value in apart:
-        if spec.reference.get(variable) == value and variable in (design.references or {}):
-            notes.append(
-                f"The reference level asked for, {value}, is not tested; "
-                f"{(design.references or {})[variable]} takes its place."
-            )
-        studies = data.loc[data[variable] == value, "study_id"].nunique()
-        left = "" if studies < MINIMUM_STUDIES_PER_LEVEL else " left beside the other such levels"
         notes.append(
-            f"{variable}={value} has effects from fewer than two studies{left}: shown, not tested."
+            f"Only one level has effects from {_studies_words(spec)} or more: nothing to compare."
         )
-    coefficients = _coefficient_table(fit, design.terms)
-    heterogeneity = _heterogeneity_table(fit, null, contrasts, spec)
+    notes += _apart_notes(data, apart, spec, design)
+    coefficients = coefficient_table(fit, design.terms)
+    heterogeneity = _heterogeneity(fits)
+    moderated = tested_terms(design, fits.contrasts)
+    lone, lone_levels = lone_terms(design, fits.units.data)
+    withheld = withheld_reasons(
+        coefficients,
+        heterogeneity,
+        tested=moderated,
+        lone=lone,
+        n_units=fit.n_units,
+        unit="studies" if fit.robust is not None or spec.model in MULTILEVEL_MODELS else "effects",
+        robust=fit.robust is not None,
+    )
+    coefficients, heterogeneity = withhold(coefficients, heterogeneity, withheld)
     notes += _low_df_notes(coefficients, heterogeneity, spec)
     if not coefficients["se"].gt(0).all():
         notes.append(
             "The effects do not differ beyond the model, so that some standard errors are zero "
             "and no interval or test can be given for them."
         )
-    included = _included_table(units, fit, data, apart_mask, spec, variables, labels or {})
+    comparisons = compare_levels(design.levels, fit.contrast)
+    if OMNIBUS in withheld:
+        comparisons[["p_value", "p_holm"]] = np.nan
+    else:
+        first = (comparisons["moderator"] + "=" + comparisons["level_a"]).isin(lone_levels)
+        second = (comparisons["moderator"] + "=" + comparisons["level_b"]).isin(lone_levels)
+        low = (comparisons["df"] < MINIMUM_DF) & (fit.robust is not None)
+        comparisons.loc[first | second | low, ["p_value", "p_holm"]] = np.nan
+    collinearity = _collinearity(fit, design)
+    notes += describe_inflation(collinearity)
+    rows_apart = (
+        make_units(data.loc[arranged.apart_mask], spec, variables).data if apart else data[:0]
+    )
+    notes += [f"{name} has effects from one study only: shown, not tested." for name in lone_levels]
+    separate = {name.partition("=")[2]: i for i, name in enumerate(fits.groups)}
+    summary = summary_table(fit, fits.overall, design, data, tested, apart, spec, separate)
+    intervals = ["ci_low", "ci_high", "pi_low", "pi_high"]
+    summary.loc[summary["level"].isin(lone_levels), intervals] = np.nan
     return AnalysisResult(
         spec=spec,
         coefficients=coefficients,
-        summary=_summary_table(fit, overall, design, data, tested, apart, variables, spec),
+        summary=summary,
         heterogeneity=heterogeneity,
-        included=included,
-        left_out=selection.left_out,
-        line=_line_table(fit, design, units.data, spec),
+        included=included_table(
+            fits.units.data,
+            fit,
+            rows_apart,
+            list(data["study_id"].unique()),
+            spec,
+            variables,
+            labels,
+        ),
+        left_out=left_out,
+        line=line_table(fit, design, fits.units.data, spec),
+        studies=study_table(fits.units.data, fit, design.X, labels, fits.groups),
+        comparisons=comparisons,
+        collinearity=collinearity,
+        scale=_scale_table(fits),
         references=dict(design.references or {}),
         continuous=design.continuous,
-        set_apart=tuple(f"{variable}={value}" for variable, value in apart),
+        set_apart=(*(f"{variable}={value}" for variable, value in apart), *lone_levels),
+        withheld=withheld,
         warnings=tuple(notes),
+        fitted=FittedModel(fits.units.data, design, fit, fits.null, fits.contrasts),
     )
+
+
+def select_and_correct(
+    effects: pd.DataFrame, spec: ModelSpecification, *, files: Sequence[str] | None = None
+) -> tuple[Selection, list[str]]:
+    """Return the rows of an analysis, corrected for attenuation where it asks for that.
+
+    Parameters
+    ----------
+    effects, spec, files
+        As for ``analyse``.
+
+    Returns
+    -------
+    selection, sentences
+        What enters, and how it was corrected.
+    """
+    variables = formula_variables(spec.moderators)
+    needed = list(dict.fromkeys([*variables, *formula_variables(spec.scale)]))
+    if spec.attenuation == "observed":
+        return select_rows(effects, spec, needed, files=files), []
+    observed = select_rows(effects, spec, needed, files=files).data["effect_id"]
+    correction = correct_attenuation(effects, assumed=spec.reliability)
+    selection = select_rows(correction.effects, spec, needed, files=files)
+    correction = correction.among(observed)
+    left_out = pd.concat([selection.left_out, correction.left_out], ignore_index=True)
+    return replace(selection, left_out=left_out), list(correction.sentences)
+
+
+def arrange(
+    data: pd.DataFrame,
+    spec: ModelSpecification,
+    variables: Sequence[str],
+    codebook: Codebook | None = None,
+) -> ArrangedLevels:
+    """Return the rows with rare levels kept, pooled or set apart, as the specification says.
+
+    Where keeping them leaves fewer independent studies than coefficients, they are set apart.
+
+    Parameters
+    ----------
+    data, spec
+        Rows that enter and the specification.
+    variables
+        Moderators.
+    codebook
+        Knows the wider levels (default: the codebook that ships).
+    """
+    categorical = [v for v in variables if not pd.api.types.is_numeric_dtype(data[v])]
+    n_levels = sum(data[v].nunique() - 1 for v in categorical)
+    keep = spec.rare_levels == "keep" and n_levels + 1 < data["study_id"].nunique()
+    pooling = spec.rare_levels == "pool"
+    return arrange_levels(
+        data,
+        variables,
+        minimum_studies=1 if keep else spec.minimum_studies,
+        parents=level_parents(codebook or load_codebook(), variables) if pooling else {},
+    )
+
+
+def merged_references(reference: Mapping[str, str], arranged: ArrangedLevels) -> dict[str, str]:
+    """Return reference levels under the names that pooling left them with."""
+    into = {(m.variable, m.level): m.into for m in arranged.merged}
+    return {name: into.get((name, level), level) for name, level in reference.items()}
 
 
 def _sentence(error: SpecificationError) -> str:
@@ -249,23 +394,230 @@ class _TooFewError(InestimableError):
     """Fewer independent units than the model needs."""
 
 
-def _fit(units: _Units, X: Array, spec: ModelSpecification) -> PooledFit:
+def _fit_all(
+    data: pd.DataFrame, tested: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str]
+) -> _Fits:
+    """Fit the model, its mean, and what it is compared with."""
+    common_spec = replace(spec, separate_tau2=False, scale="")
+    overall_units = make_units(data, spec, ())
+    overall = fit_units(overall_units, np.ones((len(overall_units.y), 1)), common_spec)
+    if not variables and not spec.scale:
+        design = build_design(overall_units.data, "", {})
+        return _Fits(overall_units, design, overall, overall, None, None, np.empty((0, 1)))
+    units = make_units(tested, spec, [*variables, *formula_variables(spec.scale)])
+    design = build_design(units.data, spec.moderators, spec.reference)
+    contrasts = equality_contrasts(design.X)
+    null = fit_units(units, np.ones((len(units.y), 1)), common_spec) if variables else None
+    if spec.scale:
+        scale = build_design(units.data, spec.scale, spec.reference)
+        fit, fitted = _fit_scale(units, design.X, scale.X, spec)
+        if not variables:
+            overall = fit
+        return _Fits(
+            units,
+            design,
+            fit,
+            overall,
+            null,
+            None,
+            contrasts,
+            location_scale=fitted,
+            scale_terms=scale.terms,
+        )
+    common, groups = None, tuple[str, ...]()
+    if spec.separate_tau2:
+        common = fit_units(units, design.X, common_spec)
+        moderator, levels = variance_levels(design)
+        groups = tuple(f"{moderator}={level}" for level in levels)
+        codes = units.data[moderator].map({level: i for i, level in enumerate(levels)})
+        fit = fit_units(units, design.X, spec, np.asarray(codes, dtype=np.intp))
+    else:
+        fit = fit_units(units, design.X, spec)
+    return _Fits(units, design, fit, overall, null, common, contrasts, groups)
+
+
+def variance_levels(design: Design) -> tuple[str, list[str]]:
+    """Return the moderator whose levels have variances of their own, and its levels.
+
+    Raises
+    ------
+    SpecificationError
+        If the formula has not exactly one categorical moderator.
+    """
+    moderators = list(dict.fromkeys(level.moderator for level in design.levels))
+    if len(moderators) != 1:
+        raise SpecificationError(
+            f"separate_tau2 needs one categorical moderator, and the formula has {len(moderators)}",
+            setting="separate_tau2",
+        )
+    return moderators[0], [level.value for level in design.levels]
+
+
+def fit_units(
+    units: Units,
+    X: Array,
+    spec: ModelSpecification,
+    groups: NDArray[np.intp] | None = None,
+) -> PooledFit:
+    """Fit the model to units.
+
+    Parameters
+    ----------
+    units, X
+        Rows of the model and their design, shape (k, p).
+    spec
+        A resolved specification.
+    groups
+        Variance group of each row, shape (k,), for ``separate_tau2``.
+
+    Raises
+    ------
+    InestimableError
+        If there are no more independent units than coefficients, or variances do not settle.
+    """
     clusters = pd.factorize(units.data["study_id"])[0]
-    robust = spec.inference == "cr2"
-    n_units = int(np.max(clusters)) + 1 if robust else len(units.y)
-    noun = ("study", "studies") if robust else ("effect", "effects")
+    n_studies = int(np.max(clusters)) + 1
+    by_study = spec.inference == "cr2" or spec.model in MULTILEVEL_MODELS
+    n_units = n_studies if by_study else len(units.y)
+    noun = ("study", "studies") if by_study else ("effect", "effects")
     if n_units <= X.shape[1]:
         units_words = format_count(n_units, f"independent {noun[0]}", f"independent {noun[1]}")
         coefficients = format_count(X.shape[1], "coefficient")
         raise _TooFewError(f"{units_words} cannot support {coefficients}.")
-    return fit_pooled(units.y, units.v, X, clusters, spec)
+    samples = pd.factorize(units.data["sample_id"])[0]
+    return fit_pooled(units.y, units.v, X, clusters, spec, samples=samples, groups=groups)
 
 
-def _units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str]) -> _Units:
-    """Return the rows of the model; composites for the aggregated model."""
+def _fit_scale(
+    units: Units, X: Array, Z: Array, spec: ModelSpecification
+) -> tuple[PooledFit, LocationScaleFit]:
+    """Fit a location–scale model and return it in the shape of the other fits too."""
+    if len(units.y) <= X.shape[1]:
+        words = format_count(len(units.y), "independent effect")
+        coefficients = format_count(X.shape[1], "coefficient")
+        raise _TooFewError(f"{words} cannot support {coefficients}.")
+    fitted = fit_location_scale(
+        units.y,
+        units.v,
+        X,
+        Z,
+        restricted=spec.tau2 == "REML",
+        inference=str(spec.inference),
+        ci_level=spec.ci_level,
+    )
+
+    def describe() -> dict[str, tuple[float, float, float]]:
+        values = {
+            "Q": fitted.Q,
+            "Q_df": float(fitted.Q_df),
+            "Q_p": fitted.Q_p,
+            "log_likelihood": fitted.log_likelihood,
+            "AIC": fitted.aic,
+            "AICc": fitted.aicc,
+            "QS": fitted.scale_test.statistic,
+            "QS_df1": fitted.scale_test.df1,
+            "QS_df2": np.nan if np.isinf(fitted.scale_test.df2) else fitted.scale_test.df2,
+            "QS_p": fitted.scale_test.p_value,
+            "LRT_scale": fitted.likelihood_ratio.statistic,
+            "LRT_scale_df": fitted.likelihood_ratio.df,
+            "LRT_scale_p": fitted.likelihood_ratio.p_value,
+        }
+        return {name: (value, np.nan, np.nan) for name, value in values.items()}
+
+    part = fitted.location
+    pooled = PooledFit(
+        spec,
+        part.basis,
+        part.gamma,
+        part.gamma_covariance,
+        part.gamma_covariance,
+        fitted.weights,
+        np.nan,
+        fitted.tau2,
+        len(units.y) - X.shape[1],
+        len(units.y),
+        None,
+        describe=describe,
+    )
+    return pooled, fitted
+
+
+def _heterogeneity(fits: _Fits) -> pd.DataFrame:
+    return heterogeneity_table(fits.fit, fits.null, fits.common, fits.contrasts, fits.groups)
+
+
+def _scale_table(fits: _Fits) -> pd.DataFrame:
+    if fits.location_scale is None:
+        return pd.DataFrame(columns=COEFFICIENT_COLUMNS)
+    return estimate_table(fits.scale_terms, fits.location_scale.scale.estimates())
+
+
+def tested_terms(design: Design, contrasts: Array) -> dict[str, bool]:
+    """Return which terms belong to moderators; without an intercept none does by itself."""
+    intercept = (design.X == 1).all(axis=0)
+    if not len(contrasts):
+        return {}
+    if not intercept.any():
+        return {term: i > 0 for i, term in enumerate(design.terms)}
+    return {term: not is_one for term, is_one in zip(design.terms, intercept, strict=True)}
+
+
+def _collinearity(fit: PooledFit, design: Design) -> pd.DataFrame:
+    """Return the variance inflation of each term of the formula, where there are several."""
+    if design.specification is None or len(design.terms) < 3 or "Intercept" not in design.terms:
+        return pd.DataFrame(columns=INFLATION_COLUMNS)
+    inverse = np.linalg.inv(fit.basis)
+    covariance = inverse @ fit.model_covariance @ inverse.T
+    return variance_inflation(covariance, design.terms, term_groups(design))
+
+
+def _boundary_notes(fit: PooledFit, groups: Sequence[str]) -> list[str]:
+    """Say which variances were estimated as zero, and which could not be estimated."""
+    parts = fit.components
+    if parts is None:
+        return []
+    names = [f" of {name}" for name in groups] or [""]
+    multilevel = fit.spec.model in MULTILEVEL_MODELS
+    kinds = ("between studies", "within studies") if multilevel else ("between studies",)
+    notes = []
+    for i, kind in enumerate(kinds):
+        for j, name in enumerate(names):
+            position = i * len(names) + j
+            if not parts.free[position]:
+                lacking = (
+                    "there are not two studies"
+                    if i == 0
+                    else "no study brings two such effects or more"
+                    if groups
+                    else "no study brings two effects or more"
+                )
+                notes.append(
+                    f"The variance {kind}{name} cannot be estimated, because {lacking}; it was "
+                    "taken as zero, and the other variance stands for both."
+                )
+            elif parts.theta[position] == 0:
+                notes.append(
+                    f"The variance {kind}{name} was estimated as zero, the boundary of what is "
+                    "possible; its interval shows how large it may still be."
+                )
+    return notes
+
+
+def make_units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str]) -> Units:
+    """Return the rows of the model; for "aggregated" composites per sample and moderator value.
+
+    Parameters
+    ----------
+    data
+        Rows that enter.
+    spec
+        Its ``model`` and ``rho`` are used.
+    variables
+        Moderators.
+    """
     y, v = data["yi"].to_numpy(float), data["vi"].to_numpy(float)
     if spec.model != "aggregated":
-        return _Units(data.reset_index(drop=True), y, v)
+        return Units(data.reset_index(drop=True), y, v)
     keys = ["sample_id", *variables]
     codes = data.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     composite = aggregate_effects(y, v, codes, spec.rho)
@@ -281,32 +633,36 @@ def _units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence[str
         rows.append(row)
     merged = pd.DataFrame(rows).astype(data.dtypes.to_dict()).reset_index(drop=True)
     merged["yi"], merged["vi"] = composite.y, composite.v
-    return _Units(merged, composite.y, composite.v)
+    return Units(merged, composite.y, composite.v)
 
 
-def rare_levels(
-    data: pd.DataFrame, variables: Sequence[str]
-) -> tuple[NDArray[np.bool_], list[tuple[str, str]]]:
-    """Return which rows belong to a level of fewer than two studies, and those levels."""
-    mask = np.zeros(len(data), dtype=bool)
-    found: list[tuple[str, str]] = []
-    categorical = [v for v in variables if not pd.api.types.is_numeric_dtype(data[v])]
-    searching = True
-    # rows that go with a level of one moderator may leave a level of another with one study
-    while searching:
-        searching = False
-        kept = data.loc[~mask]
-        for variable in categorical:
-            studies = kept.groupby(variable)["study_id"].nunique()
-            for level in order_levels(kept[variable]):
-                if studies[level] < MINIMUM_STUDIES_PER_LEVEL:
-                    mask |= (data[variable] == level).to_numpy()
-                    found.append((variable, level))
-                    searching = True
-    return mask, list(dict.fromkeys(found))
+def _studies_words(spec: ModelSpecification) -> str:
+    return "two studies" if spec.minimum_studies == 2 else f"{spec.minimum_studies} studies"
 
 
-def _overlap_notes(units: _Units, spec: ModelSpecification, variables: Sequence[str]) -> list[str]:
+def _apart_notes(
+    data: pd.DataFrame,
+    apart: Sequence[tuple[str, str]],
+    spec: ModelSpecification,
+    design: Design,
+) -> list[str]:
+    notes = []
+    for variable, value in apart:
+        if spec.reference.get(variable) == value and variable in (design.references or {}):
+            notes.append(
+                f"The reference level asked for, {value}, is not tested; "
+                f"{(design.references or {})[variable]} takes its place."
+            )
+        studies = data.loc[data[variable] == value, "study_id"].nunique()
+        left = "" if studies < spec.minimum_studies else " left beside the other such levels"
+        notes.append(
+            f"{variable}={value} has effects from fewer than {_studies_words(spec)}{left}: "
+            "shown, not tested."
+        )
+    return notes
+
+
+def _overlap_notes(units: Units, spec: ModelSpecification, variables: Sequence[str]) -> list[str]:
     if spec.model != "aggregated":
         return []
     n_shared = int((units.data.groupby("sample_id").size() > 1).sum())
@@ -322,169 +678,18 @@ def _overlap_notes(units: _Units, spec: ModelSpecification, variables: Sequence[
 def _low_df_notes(
     coefficients: pd.DataFrame, heterogeneity: pd.DataFrame, spec: ModelSpecification
 ) -> list[str]:
-    robust = spec.inference == "cr2"
+    """Warn of few degrees of freedom where no p-value is withheld for them."""
     low = coefficients.loc[coefficients["df"] < MINIMUM_DF, "term"]
     notes = []
     if len(low):
+        robust = spec.inference == "cr2"
         kind, source = ("robust ", " (Tipton, 2015)") if robust else ("", "")
+        intervals = "its interval is" if len(low) == 1 else "their intervals are"
         notes.append(
             f"Fewer than {MINIMUM_DF:.0f} {kind}degrees of freedom for {', '.join(low)}: "
-            f"these p-values and intervals are not trustworthy{source}."
-        )
-    values = heterogeneity.set_index("parameter")["estimate"]
-    if values.get("QM_df2", np.inf) < MINIMUM_DF:
-        notes.append(
-            f"The test of the moderators has fewer than {MINIMUM_DF:.0f} degrees of freedom "
-            "in its denominator: too few studies stand behind it to trust its p-value."
+            f"{intervals} not trustworthy{source}."
         )
     return notes
-
-
-def _coefficient_table(fit: PooledFit, terms: Sequence[str]) -> pd.DataFrame:
-    rows = []
-    for term, unit in zip(terms, np.eye(len(terms)), strict=True):
-        e = fit.contrast(unit)
-        df = np.nan if np.isinf(e.df) else e.df
-        rows.append((term, e.value, e.se, e.statistic, df, e.p_value, e.ci_low, e.ci_high))
-    return pd.DataFrame(rows, columns=COEFFICIENT_COLUMNS)
-
-
-def _counts(data: pd.DataFrame) -> tuple[int, int, int, float]:
-    n_total = data.groupby("sample_id")["n"].max().sum(min_count=1)
-    return (
-        data["study_id"].nunique(),
-        data["sample_id"].nunique(),
-        len(data),
-        float(n_total),
-    )
-
-
-def _summary_row(
-    level: str, data: pd.DataFrame, estimate: Estimate | None, value: float, metric: str
-) -> tuple[object, ...]:
-    if estimate is None:
-        numbers = [value, np.nan, np.nan, np.nan, np.nan]
-    else:
-        e = estimate
-        numbers = [e.value, e.ci_low, e.ci_high, e.pi_low, e.pi_high]
-    return (level, *_counts(data), *reporting_scale(np.array(numbers), metric))
-
-
-def _summary_table(
-    fit: PooledFit,
-    overall: PooledFit,
-    design: Design,
-    data: pd.DataFrame,
-    tested: pd.DataFrame,
-    apart: Sequence[tuple[str, str]],
-    variables: Sequence[str],
-    spec: ModelSpecification,
-) -> pd.DataFrame:
-    rows = [_summary_row("overall", data, overall.contrast(np.ones(1)), np.nan, spec.metric)]
-    for level in design.levels:
-        members = tested.loc[tested[level.moderator] == level.value]
-        estimate = fit.contrast(level.contrast)
-        rows.append(_summary_row(level.name, members, estimate, np.nan, spec.metric))
-    rows += _apart_rows(data, apart, spec)
-    return _with_integer_counts(pd.DataFrame(rows, columns=SUMMARY_COLUMNS))
-
-
-def _apart_rows(
-    data: pd.DataFrame, apart: Sequence[tuple[str, str]], spec: ModelSpecification
-) -> list[tuple[object, ...]]:
-    """Return summary rows of levels that are shown, not tested: composites without interval."""
-    rows = []
-    for variable, value in apart:
-        members = data.loc[data[variable] == value]
-        y, v = members["yi"].to_numpy(float), members["vi"].to_numpy(float)
-        mean = aggregate_effects(y, v, np.zeros(len(members), dtype=int), spec.rho)
-        name = f"{variable}={value}"
-        rows.append(_summary_row(name, members, None, float(mean.y[0]), spec.metric))
-    return rows
-
-
-def _with_integer_counts(table: pd.DataFrame) -> pd.DataFrame:
-    counts = ["k_studies", "k_samples", "k_effects", "n_total"]
-    table[counts] = table[counts].astype("Int64")
-    return table
-
-
-def _heterogeneity_table(
-    fit: PooledFit, null: PooledFit | None, contrasts: Array, spec: ModelSpecification
-) -> pd.DataFrame:
-    rows = [(name, *values) for name, values in fit.heterogeneity.items()]
-    if null is not None and len(contrasts):
-        missing = (np.nan, np.nan)
-        if spec.model != "common_effect":
-            explained = 100 * max(0.0, 1 - fit.tau2 / null.tau2) if null.tau2 > 0 else np.nan
-            rows.append(("tau2_without_moderators", null.tau2, *missing))
-            rows.append(("R2", explained, *missing))
-        test = fit.test(contrasts)
-        df2 = np.nan if np.isinf(test.df2) else test.df2
-        rows += [
-            ("QM", test.statistic, *missing),
-            ("QM_df1", test.df1, *missing),
-            ("QM_df2", df2, *missing),
-            ("QM_p", test.p_value, *missing),
-        ]
-    return pd.DataFrame(rows, columns=HETEROGENEITY_COLUMNS)
-
-
-def _included_table(
-    units: _Units,
-    fit: PooledFit,
-    data: pd.DataFrame,
-    apart_mask: NDArray[np.bool_],
-    spec: ModelSpecification,
-    variables: Sequence[str],
-    labels: Mapping[str, str],
-) -> pd.DataFrame:
-    coded = units.data
-    weights = 100 * fit.weights / fit.weights.sum()
-    if apart_mask.any():
-        apart = _units(data.loc[apart_mask], spec, variables).data
-        coded = pd.concat([coded, apart], ignore_index=True)
-        weights = np.concatenate([weights, np.full(len(apart), np.nan)])
-    # effects of one study stand together, studies in the order of the sheet
-    place = {study: i for i, study in enumerate(data["study_id"].unique())}
-    order = np.argsort(coded["study_id"].map(place).to_numpy(), kind="stable")
-    coded = coded.iloc[order].reset_index(drop=True)
-
-    y = coded["yi"].to_numpy(float)
-    half = stats.norm.isf((1 - spec.ci_level) / 2) * np.sqrt(coded["vi"].to_numpy(float))
-    level = pd.Series("", index=coded.index, dtype="str")
-    if len(variables) == 1 and not pd.api.types.is_numeric_dtype(coded[variables[0]]):
-        level = variables[0] + "=" + coded[variables[0]].astype("str")
-    computed = coded[["effect_id", "study_id", "sample_id", "yi", "vi", "n"]].assign(
-        estimate=reporting_scale(y, spec.metric),
-        ci_low=reporting_scale(y - half, spec.metric),
-        ci_high=reporting_scale(y + half, spec.metric),
-        weight=weights[order],
-        label=[labels.get(study, study) for study in coded["study_id"]],
-        level=level,
-    )[INCLUDED_COLUMNS]
-    extra = [c for c in [*CODE_COLUMNS, *variables] if included_name(c) not in INCLUDED_COLUMNS]
-    moderators = coded[list(dict.fromkeys(extra))].rename(columns=included_name)
-    return pd.concat([computed, moderators], axis=1)
-
-
-def _line_table(
-    fit: PooledFit, design: Design, data: pd.DataFrame, spec: ModelSpecification
-) -> pd.DataFrame:
-    """Return the fitted line over the range of a single numeric moderator."""
-    if len(design.continuous) != 1 or design.levels:
-        return pd.DataFrame(columns=LINE_COLUMNS)
-    name = design.continuous[0]
-    x = np.linspace(data[name].min(), data[name].max(), 61)
-    estimates = [fit.contrast(row) for row in encode_values(design, pd.DataFrame({name: x}))]
-    columns = [
-        reporting_scale(np.array([getattr(e, part) for e in estimates]), spec.metric)
-        for part in ("value", "ci_low", "ci_high")
-    ]
-    table = pd.DataFrame(dict(zip(LINE_COLUMNS[2:], columns, strict=True)))
-    table.insert(0, "moderator", included_name(name))
-    table.insert(1, "x", x)
-    return table
 
 
 def _failed(
@@ -495,16 +700,20 @@ def _failed(
     notes: Sequence[str],
     apart: Sequence[tuple[str, str]] = (),
 ) -> AnalysisResult:
-    rows = [_summary_row("overall", data, None, np.nan, spec.metric)]
-    rows += _apart_rows(data, apart, spec)
+    rows = [summary_row("overall", data, None, np.nan, spec.metric)]
+    rows += apart_rows(data, apart, spec)
     return AnalysisResult(
         spec=spec,
         coefficients=pd.DataFrame(columns=COEFFICIENT_COLUMNS),
-        summary=_with_integer_counts(pd.DataFrame(rows, columns=SUMMARY_COLUMNS)),
+        summary=with_integer_counts(pd.DataFrame(rows, columns=SUMMARY_COLUMNS)),
         heterogeneity=pd.DataFrame(columns=HETEROGENEITY_COLUMNS),
         included=pd.DataFrame(columns=[*INCLUDED_COLUMNS, *CODE_COLUMNS]),
         left_out=left_out,
         line=pd.DataFrame(columns=LINE_COLUMNS),
+        studies=pd.DataFrame(columns=STUDY_COLUMNS),
+        comparisons=pd.DataFrame(columns=COMPARISON_COLUMNS),
+        collinearity=pd.DataFrame(columns=INFLATION_COLUMNS),
+        scale=pd.DataFrame(columns=COEFFICIENT_COLUMNS),
         warnings=tuple(notes),
         failure=reason,
     )
@@ -518,19 +727,24 @@ def _single_effect(
     notes: Sequence[str],
 ) -> AnalysisResult:
     """Return a lone effect with its own confidence interval and no heterogeneity."""
-    alone = replace(spec, model="common_effect", tau2=None, inference="z")
-    units = _units(data, alone, ())
+    alone = replace(
+        spec, model="common_effect", tau2=None, inference="z", separate_tau2=False, scale=""
+    )
+    units = make_units(data, alone, ())
     fit = fit_pooled(units.y, units.v, np.ones((1, 1)), np.zeros(1, dtype=np.intp), alone)
     design = Design(np.ones((1, 1)), ("Intercept",))
-    none = np.zeros(len(data), dtype=bool)
     note = "A single effect: it is shown with its own interval; nothing was pooled."
     return AnalysisResult(
         spec=alone,
-        coefficients=_coefficient_table(fit, design.terms),
-        summary=_summary_table(fit, fit, design, data, data, (), (), alone),
+        coefficients=coefficient_table(fit, design.terms),
+        summary=summary_table(fit, fit, design, data, data, (), alone),
         heterogeneity=pd.DataFrame(columns=HETEROGENEITY_COLUMNS),
-        included=_included_table(units, fit, data, none, alone, (), labels),
+        included=included_table(units.data, fit, data[:0], [*data["study_id"]], alone, (), labels),
         left_out=left_out,
         line=pd.DataFrame(columns=LINE_COLUMNS),
+        studies=pd.DataFrame(columns=STUDY_COLUMNS),
+        comparisons=pd.DataFrame(columns=COMPARISON_COLUMNS),
+        collinearity=pd.DataFrame(columns=INFLATION_COLUMNS),
+        scale=pd.DataFrame(columns=COEFFICIENT_COLUMNS),
         warnings=(*notes, note),
     )

@@ -5,10 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_meta.models.analysis import rare_levels
+from alliance_meta.codebook import Codebook
+from alliance_meta.models.analysis import (
+    arrange,
+    merged_references,
+    select_and_correct,
+    variance_levels,
+)
 from alliance_meta.models.design import build_design, equality_contrasts
 from alliance_meta.models.expressions import compared_values, formula_variables
-from alliance_meta.models.selection import select_rows
 from alliance_meta.models.specification import (
     InestimableError,
     ModelSpecification,
@@ -18,7 +23,11 @@ from alliance_meta.problems import Problem
 
 
 def check_analyses(
-    effects: pd.DataFrame, analyses: Mapping[str, Mapping[str, Any]], *, file: str
+    effects: pd.DataFrame,
+    analyses: Mapping[str, Mapping[str, Any]],
+    *,
+    file: str,
+    codebook: Codebook | None = None,
 ) -> list[Problem]:
     """Return everything in the analyses' settings that cannot work on these effects.
 
@@ -30,6 +39,8 @@ def check_analyses(
         Name -> settings (see ``ModelSpecification``); ``effects`` lists the sheets.
     file
         Name of the configuration file, for the messages.
+    codebook
+        Knows the wider levels of rare ones (default: the codebook that ships).
 
     Returns
     -------
@@ -61,7 +72,7 @@ def check_analyses(
         try:
             spec = ModelSpecification.from_mapping(settings)
             variables = formula_variables(spec.moderators)
-            data = select_rows(effects, spec, variables, files=files).data
+            data = select_and_correct(effects, spec, files=files)[0].data
         except SpecificationError as error:
             for text in error.problems:
                 report(error.setting, text, str(settings.get(error.setting, "")))
@@ -74,13 +85,21 @@ def check_analyses(
                 text += "; codes count here, not their synonyms (client, not patient)"
             report("where", text, spec.where, note=True)
             continue
-        tested = data.loc[~rare_levels(data, variables)[0]]
+        arranged = arrange(data, spec, variables, codebook)
+        tested = arranged.data.loc[~arranged.apart_mask]
         try:
             if len(tested):
-                equality_contrasts(build_design(tested, spec.moderators, spec.reference).X)
+                reference = merged_references(spec.reference, arranged)
+                design = build_design(tested, spec.moderators, reference)
+                equality_contrasts(design.X)
+                if spec.separate_tau2:
+                    variance_levels(design)
+                if spec.scale:
+                    build_design(tested, spec.scale, reference)
         except SpecificationError as error:
             note = isinstance(error, InestimableError)
-            report("moderators", error.problems[0], spec.moderators, note=note)
+            key = error.setting or "moderators"
+            report(key, error.problems[0], str(settings.get(key, "")), note=note)
     return problems
 
 

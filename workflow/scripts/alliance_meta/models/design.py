@@ -11,6 +11,7 @@ from formulaic.errors import FormulaicError
 from numpy.typing import NDArray
 from scipy.linalg import null_space
 
+from alliance_meta.models.aliasing import describe_aliasing
 from alliance_meta.models.expressions import FORMULA_FUNCTIONS, formula_variables
 from alliance_meta.models.specification import InestimableError, SpecificationError
 
@@ -130,7 +131,7 @@ def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str])
         )
     if terms == ("Intercept",) and not levels_of:
         raise SpecificationError(f"'{formula}' leaves no moderator to test", setting="moderators")
-    _refuse_aliased(X, terms, formula)
+    _refuse_aliased(data, variables, X, terms, formula)
     specification = matrix.model_spec
     return Design(
         X,
@@ -209,17 +210,25 @@ def _level_contrasts(
     )
 
 
-def _refuse_aliased(X: Array, terms: tuple[str, ...], formula: str) -> None:
+def _refuse_aliased(
+    data: pd.DataFrame,
+    variables: tuple[str, ...],
+    X: Array,
+    terms: tuple[str, ...],
+    formula: str,
+) -> None:
     """Raise if a column is a combination of the columns before it."""
     scaled = X / np.where(norms := np.linalg.norm(X, axis=0), norms, 1.0)
+    if np.linalg.matrix_rank(scaled) == X.shape[1]:
+        return
     aliased = [
         terms[j]
         for j in range(X.shape[1])
         if np.linalg.matrix_rank(scaled[:, : j + 1]) < np.linalg.matrix_rank(scaled[:, :j]) + 1
     ]
-    if aliased:
-        raise InestimableError(
-            f"'{formula}': {', '.join(aliased)} cannot be told apart from the other terms in "
-            "these data; leave a moderator out or merge levels",
-            setting="moderators",
-        )
+    why = describe_aliasing(data, variables, X, terms)
+    raise InestimableError(
+        f"'{formula}': {', '.join(aliased)} cannot be told apart from the other terms in "
+        "these data; leave a moderator out or merge levels" + (f". {why}" if why else ""),
+        setting="moderators",
+    )

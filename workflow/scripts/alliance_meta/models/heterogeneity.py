@@ -95,3 +95,36 @@ def log_likelihood(
     information = np.linalg.slogdet((X.T / total) @ X)[1]
     gram = np.linalg.slogdet(X.T @ X)[1]
     return float(value - 0.5 * (k - p) * np.log(2 * np.pi) + 0.5 * gram - 0.5 * information)
+
+
+def information_criteria(
+    log_likelihood: float, shape: tuple[int, ...], n_parameters: int, *, restricted: bool
+) -> dict[str, tuple[float, float, float]]:
+    """Return log-likelihood, AIC, AICc and BIC as rows (value, no interval).
+
+    Parameters
+    ----------
+    log_likelihood
+        Maximum of the (restricted) log-likelihood.
+    shape
+        Number of effects and of coefficients, (k, p).
+    n_parameters
+        Coefficients and variance components together.
+    restricted
+        Whether the likelihood is of k − p contrasts of the effects.
+
+    Notes
+    -----
+    Akaike (1974), Hurvich & Tsai (1989), Schwarz (1978), counted as metafor counts. A
+    restricted likelihood compares models of the same moderators only.
+    """
+    n = shape[0] - shape[1] if restricted else shape[0]
+    effective = max(n, n_parameters + 2)
+    deviance = -2 * log_likelihood
+    values = {
+        "log_likelihood": log_likelihood,
+        "AIC": deviance + 2 * n_parameters,
+        "AICc": deviance + 2 * n_parameters * effective / (effective - n_parameters - 1),
+        "BIC": deviance + n_parameters * np.log(n) if n > 0 else np.nan,
+    }
+    return {name: (float(value), np.nan, np.nan) for name, value in values.items()}

@@ -2,7 +2,9 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,15 +23,25 @@ from alliance_meta.models.heterogeneity import (
     h_squared,
     i_squared,
     i_squared_q,
+    information_criteria,
     log_likelihood,
     residual_heterogeneity,
 )
+from alliance_meta.models.multilevel import (
+    MultilevelFit,
+    build_structure,
+    fit_multilevel,
+    generalised_residual,
+)
 from alliance_meta.models.robust import ClusterRobust, WaldTest, cluster_robust
-from alliance_meta.models.specification import ModelSpecification
+from alliance_meta.models.specification import MULTILEVEL_MODELS, ModelSpecification
 from alliance_meta.models.variance import ESTIMATORS
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 Interval = tuple[float, float]
+# estimate, ci_low, ci_high
+Row = tuple[float, float, float]
 
 # a search along a likelihood stops near the root of machine precision; the score equation is
 # then solved within this relative distance of what PyMARE found
@@ -55,7 +67,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PooledFit:
-    """A fitted univariate model.
+    """A fitted model.
 
     Attributes
     ----------
@@ -65,40 +77,59 @@ class PooledFit:
     gamma, covariance
         Coefficients of Q and their covariance under the chosen inference, shapes (p,) and
         (p, p).
+    model_covariance
+        The same as the model alone gives it, without Knapp–Hartung or robust correction.
     weights
         Weight of each effect in the fit, shape (k,).
     tau2
-        Between-study variance (0 for the common-effect model).
-    heterogeneity
-        Parameter -> (estimate, ci_low, ci_high), names as in ``heterogeneity.csv``.
-    df_residual
-        k − p, with one k per independent unit.
+        Variance of the true effects: between studies, plus within them in a multilevel model
+        (0 for the common-effect model, NaN where it differs between groups).
+    group_tau2
+        The same for each variance group, shape (groups,); length 1 without ``separate_tau2``.
+    df_residual, n_units
+        k − p, and the number of independent units (studies, or effects taken as independent).
+    components
+        The fit of the variance components, for multilevel models and separate variances.
+    notes
+        What a reader must know about the fit, in sentences.
     """
 
     spec: ModelSpecification
     basis: Array
     gamma: Array
     covariance: Array
+    model_covariance: Array
     weights: Array
     tau2: float
-    heterogeneity: dict[str, tuple[float, float, float]]
+    group_tau2: Array
     df_residual: int
+    n_units: int
     robust: ClusterRobust | None
+    components: MultilevelFit | None = None
+    notes: tuple[str, ...] = ()
+    describe: Callable[[], dict[str, Row]] = field(default=dict, repr=False)
 
-    def contrast(self, row: Array) -> Estimate:
+    @cached_property
+    def heterogeneity(self) -> Mapping[str, Row]:
+        """Parameter -> (estimate, ci_low, ci_high), names as in ``heterogeneity.csv``."""
+        return self.describe()
+
+    def contrast(self, row: Array, group: int | None = None) -> Estimate:
         """Return estimate, test, confidence and prediction interval of ``row @ beta``.
 
         Parameters
         ----------
         row
             Shape (p,).
+        group
+            Variance group of the prediction interval, where variances differ.
         """
-        row = self._to_basis(row)
+        row = self.to_basis(row)
         value = float(row @ self.gamma)
         se = math.sqrt(max(float(row @ self.covariance @ row), 0.0))
         if self.robust is not None:
             df = self.robust.degrees_of_freedom(row)
-        elif self.spec.inference in ("t", "knapp_hartung"):
+        elif self.spec.inference != "z":
             df = float(self.df_residual)
         else:
             df = np.inf
@@ -115,23 +146,46 @@ class PooledFit:
             float(2 * stats.t.sf(abs(statistic), df)),
             value - half,
             value + half,
-            *self._prediction_interval(value, se, df, tail),
+            *self._prediction_interval(
+                value, se, df, tail, self.tau2 if group is None else float(self.group_tau2[group])
+            ),
         )
 
-    def _to_basis(self, contrasts: Array) -> Array:
+    def shrunken_effects(self, y: Array, v: Array, X: Array) -> tuple[Array, Array]:
+        """Return the shrunken true effects of a univariate model and their standard errors.
+
+        Parameters
+        ----------
+        y, v, X
+            What was fitted, shapes (k,), (k,), (k, p).
+
+        Notes
+        -----
+        Raudenbush & Bryk (1985): ``λy + (1 − λ)x'b`` with ``λ = τ²/(τ² + v)``.
+        """
+        tau2 = 1 / self.weights - v if np.isnan(self.tau2) else self.tau2
+        share = tau2 / (tau2 + v)
+        rows = self.to_basis(X)
+        leverage = np.einsum("kp,pq,kq->k", rows, self.covariance, rows)
+        value = share * y + (1 - share) * (rows @ self.gamma)
+        return value, np.sqrt(share * v + (1 - share) ** 2 * leverage)
+
+    def to_basis(self, contrasts: Array) -> Array:
         """Return contrasts of the coefficients as contrasts of ``gamma``, same shape."""
         result: Array = np.asarray(np.linalg.solve(self.basis.T, contrasts.T).T, dtype=np.float64)
         return result
 
-    def _prediction_interval(self, value: float, se: float, df: float, tail: float) -> Interval:
+    def _prediction_interval(
+        self, value: float, se: float, df: float, tail: float, tau2: float
+    ) -> Interval:
         """Return the interval for the true effect of a new study; NaN where undefined."""
         if self.spec.model == "common_effect":
             return np.nan, np.nan
         if self.spec.prediction == "hts":
-            df = float(self.df_residual - 1)
-        if not df > 0:
+            df = float(self.n_units - len(self.gamma) - 1)
+        if not (df > 0 and np.isfinite(tau2)):
             return np.nan, np.nan
-        half = float(stats.t.isf(tail, df) * np.sqrt(se**2 + self.tau2))
+        half = float(stats.t.isf(tail, df) * np.sqrt(se**2 + tau2))
         return value - half, value + half
 
     def test(self, contrasts: Array) -> WaldTest:
@@ -149,7 +203,7 @@ class PooledFit:
             with CR2.
         """
         q = len(contrasts)
-        contrasts = self._to_basis(contrasts)
+        contrasts = self.to_basis(contrasts)
         # the test is the same for any basis of the contrasts; an orthonormal one keeps digits
         norms = np.linalg.norm(contrasts, axis=1, keepdims=True)
         contrasts = np.linalg.qr((contrasts / norms).T)[0].T
@@ -167,9 +221,16 @@ class PooledFit:
 
 
 def fit_pooled(
-    y: Array, v: Array, X: Array, clusters: NDArray[np.intp], spec: ModelSpecification
+    y: Array,
+    v: Array,
+    X: Array,
+    clusters: Index,
+    spec: ModelSpecification,
+    *,
+    samples: Index | None = None,
+    groups: Index | None = None,
 ) -> PooledFit:
-    """Fit a common-effect, random-effects or correlated-effects model.
+    """Fit a model to effects.
 
     Parameters
     ----------
@@ -178,21 +239,39 @@ def fit_pooled(
     X
         Design of full column rank, shape (k, p), with fewer columns than rows.
     clusters
-        Cluster number of each effect (0, 1, … without gaps), shape (k,).
+        Study number of each effect (0, 1, … without gaps), shape (k,).
     spec
         A resolved specification.
+    samples
+        Sample number of each effect, shape (k,), for correlated sampling errors; default: the
+        study is one sample.
+    groups
+        Variance group of each effect, shape (k,), for ``separate_tau2``.
 
     Returns
     -------
     PooledFit
 
+    Raises
+    ------
+    InestimableError
+        If variance components do not settle.
+
     Notes
     -----
-    Coefficients and weights are PyMARE's, and so is tau² where it has the estimator.
+    Univariate coefficients and weights are PyMARE's, and so is tau² where it has the estimator.
     ``rve`` uses the correlated-effects weights and moment estimator of Hedges, Tipton &
     Johnson (2010).
     """
     Q, basis = np.linalg.qr(X)
+    if spec.model in MULTILEVEL_MODELS or (spec.separate_tau2 and groups is not None):
+        return _fit_components(y, v, Q, basis, clusters, spec, samples, groups)
+    return _fit_univariate(y, v, Q, basis, clusters, spec)
+
+
+def _fit_univariate(
+    y: Array, v: Array, Q: Array, basis: Array, clusters: Index, spec: ModelSpecification
+) -> PooledFit:
     correlated = spec.model == "rve"
     dataset = Dataset(y, v, Q, g=clusters if correlated else None, add_intercept=False)
     if spec.tau2 in ESTIMATORS and not correlated:
@@ -211,38 +290,184 @@ def fit_pooled(
     weights = 1 / (counts * (mean_v + tau2))[clusters] if correlated else 1 / (v + tau2)
 
     robust = None
+    model_covariance = np.asarray(np.linalg.inv((Q.T * weights) @ Q), float)
+    covariance = model_covariance
     if spec.inference == "cr2":
-        members = [np.flatnonzero(clusters == c) for c in range(len(counts))]
-        robust = cluster_robust(Q, y - Q @ gamma, members, [1 / weights[m] for m in members])
+        robust = cluster_robust(Q, y - Q @ gamma, clusters, _diagonal(1 / weights))
         covariance = robust.covariance
-    else:
-        covariance = np.linalg.inv((Q.T * weights) @ Q)
-        if spec.inference == "knapp_hartung":
-            scaled, _ = knapp_hartung_cov_and_dof(
-                y[:, None], v[:, None], Q, gamma[:, None], covariance[:, :, None], tau2=tau2
-            )
-            covariance = np.asarray(scaled)[:, :, 0]
+    elif spec.inference in ("knapp_hartung", "knapp_hartung_conservative"):
+        scaled, _ = knapp_hartung_cov_and_dof(
+            y[:, None], v[:, None], Q, gamma[:, None], covariance[:, :, None], tau2=tau2
+        )
+        covariance = np.asarray(scaled)[:, :, 0]
+        if spec.inference == "knapp_hartung_conservative":
+            covariance = max(covariance, model_covariance, key=lambda matrix: matrix[0, 0])
 
     if correlated:
         unit_y, unit_v = np.bincount(clusters, y) / counts, mean_v
         unit_Q = np.column_stack([np.bincount(clusters, q) / counts for q in Q.T])
     else:
         unit_y, unit_v, unit_Q = y, v, Q
-    heterogeneity = _heterogeneity(spec, results, tau2, unit_y, unit_v, unit_Q)
-    if spec.model != "rve":
-        value = log_likelihood(y, v, X, Q @ gamma, tau2, restricted=spec.tau2 == "REML")
-        heterogeneity["log_likelihood"] = (value, np.nan, np.nan)
+
+    def describe() -> dict[str, Row]:
+        rows = _heterogeneity(spec, results, tau2, unit_y, unit_v, unit_Q)
+        if not correlated:
+            restricted = spec.tau2 == "REML"
+            value = log_likelihood(y, v, Q, Q @ gamma, tau2, restricted=restricted)
+            n_parameters = Q.shape[1] + (spec.model != "common_effect")
+            rows |= information_criteria(value, Q.shape, n_parameters, restricted=restricted)
+        return rows
+
     return PooledFit(
         spec,
         basis,
         gamma,
         covariance,
+        model_covariance,
         weights,
         tau2,
-        heterogeneity,
+        np.array([tau2]),
         len(unit_y) - Q.shape[1],
+        len(counts) if robust is not None else len(unit_y),
         robust,
+        describe=describe,
     )
+
+
+def _diagonal(values: Array) -> Callable[[Index], Array]:
+    """Return the maker of a diagonal working covariance, as ``cluster_robust`` takes it."""
+    return lambda rows: values[rows][:, :, None] * np.eye(rows.shape[1])
+
+
+def _fit_components(
+    y: Array,
+    v: Array,
+    Q: Array,
+    basis: Array,
+    clusters: Index,
+    spec: ModelSpecification,
+    samples: Index | None,
+    groups: Index | None,
+) -> PooledFit:
+    """Fit several variance components: a multilevel model, or one tau² for each group."""
+    multilevel = spec.model in MULTILEVEL_MODELS
+    rho = spec.rho if spec.model == "che" else 0.0
+    # effects taken as independent are studies of their own
+    units = clusters if multilevel else np.arange(len(y))
+    if samples is None or not multilevel:
+        samples = units
+    if groups is None:
+        groups = np.zeros(len(y), dtype=np.intp)
+    structure = build_structure(units, samples, groups)
+    free = estimable_components(units, groups) if multilevel else _between_only(groups)
+    restricted = spec.tau2 == "REML"
+    fit = fit_multilevel(y, v, Q, structure, rho=rho, restricted=restricted, free=free)
+    robust, covariance = None, fit.bread
+    blocks = structure.block_of_rows()
+    if spec.inference == "cr2":
+        independent = blocks if multilevel else clusters
+        working = fit.working_covariance() if multilevel else _diagonal(1 / fit.weights)
+        robust = cluster_robust(Q, fit.residuals, independent, working)
+        covariance = robust.covariance
+    group_tau2 = fit.between + fit.within
+
+    def describe() -> dict[str, Row]:
+        rows = component_rows(fit, spec, multilevel=multilevel)
+        total, typical = generalised_residual(y, v, Q, structure, rho)
+        df = len(y) - Q.shape[1]
+        if len(group_tau2) == 1:
+            rows |= _shares(fit, typical)
+        rows["I2_Q"] = _lone(i_squared_q(total, df))
+        rows["Q"] = _lone(total)
+        rows["Q_df"] = _lone(float(df))
+        rows["Q_p"] = _lone(float(stats.chi2.sf(total, df)) if df > 0 else np.nan)
+        n_parameters = Q.shape[1] + int(free.sum())
+        rows |= information_criteria(
+            fit.log_likelihood, Q.shape, n_parameters, restricted=restricted
+        )
+        return rows
+
+    n_blocks = int(blocks.max()) + 1
+    notes = []
+    if multilevel and n_blocks < int(clusters.max()) + 1:
+        notes.append(
+            f"Some studies share a sample; the {int(clusters.max()) + 1} studies make {n_blocks} "
+            "independent clusters."
+        )
+    return PooledFit(
+        spec,
+        basis,
+        fit.coefficients,
+        covariance,
+        fit.bread,
+        fit.weights,
+        float(group_tau2[0]) if len(group_tau2) == 1 else np.nan,
+        group_tau2,
+        len(y) - Q.shape[1],
+        n_blocks if multilevel else len(y),
+        robust,
+        fit,
+        tuple(notes),
+        describe,
+    )
+
+
+def _lone(value: float) -> Row:
+    return value, np.nan, np.nan
+
+
+def estimable_components(studies: Index, groups: Index) -> NDArray[np.bool_]:
+    """Return which variances can be estimated, shape (2 × groups,): between, then within.
+
+    A group needs two studies for the variance between them, and a study with two of its
+    effects for the variance within.
+    """
+    n_groups = int(groups.max()) + 1
+    pairs, counts = np.unique(np.column_stack([groups, studies]), axis=0, return_counts=True)
+    between = np.bincount(pairs[:, 0], minlength=n_groups) > 1
+    within = np.bincount(pairs[:, 0], counts > 1, n_groups) > 0
+    return np.concatenate([between, within])
+
+
+def _between_only(groups: Index) -> NDArray[np.bool_]:
+    n_groups = int(groups.max()) + 1
+    return np.repeat([True, False], n_groups)
+
+
+def component_rows(
+    fit: MultilevelFit, spec: ModelSpecification, *, multilevel: bool
+) -> dict[str, Row]:
+    """Return variances and standard deviations with profile-likelihood intervals."""
+    n_groups = len(fit.between)
+    marks = [""] if n_groups == 1 else [f"[{g}]" for g in range(n_groups)]
+    names = [f"tau2_between{m}" for m in marks] + [f"tau2_within{m}" for m in marks]
+    if not multilevel:
+        names = [f"tau2{m}" for m in marks]
+    rows: dict[str, Row] = {}
+    for i, name in enumerate(names):
+        estimate = float(fit.theta[i]) if fit.free[i] else np.nan
+        rows[name] = (estimate, *fit.profile_interval(i, spec.ci_level))
+    roots = {
+        name.replace("tau2", "tau"): (float(np.sqrt(a)), float(np.sqrt(b)), float(np.sqrt(c)))
+        for name, (a, b, c) in rows.items()
+    }
+    if n_groups == 1 and multilevel:
+        roots["tau"] = _lone(float(np.sqrt(fit.theta.sum())))
+    return rows | roots
+
+
+def _shares(fit: MultilevelFit, typical: float) -> dict[str, Row]:
+    """Return I² in total and of each level, the intraclass correlation, and H²."""
+    between, within = float(fit.between[0]), float(fit.within[0])
+    total = between + within
+    split = bool(fit.free.all())
+    return {
+        "I2": _lone(i_squared(total, typical)),
+        "I2_between": _lone(100 * between / (total + typical)),
+        "I2_within": _lone(100 * within / (total + typical) if split else np.nan),
+        "ICC": _lone(between / total if split and total > 0 else np.nan),
+        "H2": _lone(h_squared(total, typical)),
+    }
 
 
 def _summarise(estimator: Any, dataset: Dataset) -> Any:

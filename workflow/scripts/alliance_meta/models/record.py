@@ -9,10 +9,22 @@ from typing import Any
 from alliance_meta import __version__
 from alliance_meta.codebook import Codebook
 from alliance_meta.models.analysis import AnalysisResult
+from alliance_meta.models.layers import Layers
 from alliance_meta.models.sentences import describe_analysis, model_label
 from alliance_meta.tables import to_records
 
 RECORDED_PACKAGES = ("pymare", "numpy", "scipy", "pandas", "formulaic")
+
+# the other tables hold rows of effects, which the record leaves to their files
+RECORDED = (
+    "coefficients",
+    "summary",
+    "heterogeneity",
+    "comparisons",
+    "collinearity",
+    "scale_coefficients",
+    "study_estimates",
+)
 
 
 def package_versions(packages: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]:
@@ -27,14 +39,20 @@ def package_versions(packages: Iterable[str] = RECORDED_PACKAGES) -> dict[str, s
 
 
 def model_record(
-    result: AnalysisResult, *, name: str, title: str, inputs: dict[str, str], codebook: Codebook
+    result: AnalysisResult,
+    layers: Layers,
+    *,
+    name: str,
+    title: str,
+    inputs: dict[str, str],
+    codebook: Codebook,
 ) -> dict[str, Any]:
     """Return the content of ``model.json``.
 
     Parameters
     ----------
-    result
-        A finished analysis.
+    result, layers
+        A finished analysis, and what stands beside it.
     name, title
         Name of its folder, and its title.
     inputs
@@ -45,16 +63,21 @@ def model_record(
     return {
         "analysis": name,
         "title": title,
-        "specification": {**asdict(result.spec), "reference": dict(result.spec.reference)},
+        "specification": {
+            **asdict(result.spec),
+            "reference": dict(result.spec.reference),
+            "reliability": dict(result.spec.reliability),
+        },
         "model_label": model_label(result),
-        "sentences": describe_analysis(result, codebook.level_label),
+        "sentences": describe_analysis(result, codebook.level_label, layers.resampling),
+        "layer_sentences": {key: list(found) for key, found in layers.sentences.items() if found},
         "warnings": list(result.warnings),
         "failure": result.failure,
         "references": dict(result.references),
         "set_apart": list(result.set_apart),
-        "coefficients": to_records(result.coefficients),
-        "summary": to_records(result.summary),
-        "heterogeneity": to_records(result.heterogeneity),
+        "withheld": dict(result.withheld),
+        **{name: to_records(table) for name, table in result.tables().items() if name in RECORDED},
+        "layers": {key: to_records(table) for key, table in layers.tables.items() if len(table)},
         "inputs": inputs,
         "versions": package_versions(),
     }

@@ -1,7 +1,7 @@
 """Cluster-robust (CR2) inference with Satterthwaite and HTZ degrees of freedom."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,12 +34,16 @@ class ClusterRobust:
     variance_blocks, design_blocks
         Per cluster ``E'ΦE`` and ``X'E`` with ``E = A W X``, shape (m, p, p). All that
         the degrees of freedom need, so their cost grows linearly in the clusters.
+    weighted_design, adjusted_design
+        ``W X`` and ``E``, rows in the order of the data, shape (k, p).
     """
 
     covariance: Array
     bread: Array
     variance_blocks: Array
     design_blocks: Array
+    weighted_design: Array
+    adjusted_design: Array
 
     @property
     def n_clusters(self) -> int:
@@ -62,13 +66,13 @@ class ClusterRobust:
             Shape (q, q) each: moments of every element of ``C V C'``.
         """
         c = self.bread @ contrasts.T
-        f = np.einsum("ps,mpr,rt->mst", c, self.variance_blocks, c)
+        f = c.T @ self.variance_blocks @ c
         root = np.linalg.cholesky(self.bread)
-        beta = np.einsum("pa,mpr,rs->msa", root, self.design_blocks, c)
-        dots = np.einsum("msa,mta->mst", beta, beta)
+        beta = np.swapaxes(root.T @ (self.design_blocks @ c), 1, 2)
+        dots = beta @ np.swapaxes(beta, 1, 2)
         expectation = (f - dots).sum(axis=0)
 
-        cross = np.einsum("msa,mtb->stab", beta, beta)
+        cross = np.tensordot(beta, beta, axes=(0, 0)).transpose(0, 2, 1, 3)
         f_diagonal = np.einsum("mss->ms", f)
         dot_diagonal = np.einsum("mss->ms", dots)
         variance = (
@@ -112,8 +116,11 @@ class ClusterRobust:
         the standardised robust covariance (their "HTZ").
         """
         q = contrasts.shape[0]
-        omega = contrasts @ self.bread @ contrasts.T
+        # the model-based covariance, but where a cluster is fitted perfectly
+        omega, _ = self.moments(contrasts)
         values, vectors = np.linalg.eigh(omega)
+        if values[0] <= 1e-12 * values[-1]:
+            return WaldTest(np.nan, float(q), np.nan, np.nan)
         standardised = (vectors / np.sqrt(values)) @ vectors.T @ contrasts
         _, variance = self.moments(standardised)
         eta = q * (q + 1) / variance.sum()
@@ -128,7 +135,10 @@ class ClusterRobust:
 
 
 def cluster_robust(
-    X: Array, residuals: Array, clusters: Sequence[NDArray[np.intp]], working: Sequence[Array]
+    X: Array,
+    residuals: Array,
+    clusters: NDArray[np.intp],
+    working: Callable[[NDArray[np.intp]], Array],
 ) -> ClusterRobust:
     """Compute the CR2 sandwich of a fit with weights ``W = Φ⁻¹``.
 
@@ -139,9 +149,10 @@ def cluster_robust(
     residuals
         ``y − Xb``, shape (k,).
     clusters
-        Row indices of each cluster; together they hold every row once.
+        Cluster number of each row (0, 1, … without gaps), shape (k,).
     working
-        Working covariance Φ of each cluster: shape (k_j, k_j), or (k_j,) if diagonal.
+        Gives the working covariance Φ among some rows: takes rows of shape (m, n), n rows of
+        each of m clusters, and returns shape (m, n, n).
 
     Returns
     -------
@@ -151,40 +162,65 @@ def cluster_robust(
     -----
     Pustejovsky & Tipton (2018): ``A = D' B^{+1/2} D`` with ``Φ = D'D`` and
     ``B = D (Φ − X M X') D'``. Directions that the cluster fits perfectly get weight 0.
+    Clusters of one size are computed together.
     """
     p = X.shape[1]
-    inverse_products = []
-    for rows, phi in zip(clusters, working, strict=True):
-        Xj = X[rows]
-        inverse_products.append(Xj / phi[:, None] if phi.ndim == 1 else np.linalg.solve(phi, Xj))
+    groups = _group_by_size(clusters)
+    covariances = [working(rows) for _, rows in groups]
+    weighted = np.empty_like(X)
     information = np.zeros((p, p))
-    for rows, WX in zip(clusters, inverse_products, strict=True):
-        information += X[rows].T @ WX
+    for (_, rows), phi in zip(groups, covariances, strict=True):
+        weighted[rows] = np.linalg.solve(phi, X[rows])
+        flat = rows.ravel()
+        information += X[flat].T @ weighted[flat]
     bread = np.linalg.inv(information)
     bread = (bread + bread.T) / 2
 
-    variance_blocks = np.empty((len(clusters), p, p))
+    n_clusters = int(clusters.max()) + 1
+    variance_blocks = np.empty((n_clusters, p, p))
     design_blocks = np.empty_like(variance_blocks)
-    meat = np.zeros((p, p))
-    for j, (rows, phi, WX) in enumerate(zip(clusters, working, inverse_products, strict=True)):
+    adjusted = np.empty_like(X)
+    scores = np.empty((n_clusters, p))
+    for (numbers, rows), phi in zip(groups, covariances, strict=True):
         Xj = X[rows]
-        full = np.diag(phi) if phi.ndim == 1 else phi
-        root = np.linalg.cholesky(full).T
-        B = root @ (full - Xj @ bread @ Xj.T) @ root.T
-        A = root.T @ _inverse_root(B, scale=float(np.abs(root @ full @ root.T).max())) @ root
-        E = A @ WX
-        variance_blocks[j] = E.T @ full @ E
-        design_blocks[j] = Xj.T @ E
-        score = E.T @ residuals[rows]
-        meat += np.outer(score, score)
-    return ClusterRobust(bread @ meat @ bread, bread, variance_blocks, design_blocks)
+        root = np.swapaxes(np.linalg.cholesky(phi), 1, 2)
+        turned = np.swapaxes(root, 1, 2)
+        B = root @ (phi - Xj @ bread @ np.swapaxes(Xj, 1, 2)) @ turned
+        scale = np.abs(root @ phi @ turned).max(axis=(1, 2))
+        E = turned @ (_inverse_root(B, scale) @ (root @ weighted[rows]))
+        adjusted[rows] = E
+        variance_blocks[numbers] = np.swapaxes(E, 1, 2) @ phi @ E
+        design_blocks[numbers] = np.swapaxes(Xj, 1, 2) @ E
+        scores[numbers] = np.einsum("mnp,mn->mp", E, residuals[rows])
+    return ClusterRobust(
+        bread @ (scores.T @ scores) @ bread,
+        bread,
+        variance_blocks,
+        design_blocks,
+        weighted,
+        adjusted,
+    )
 
 
-def _inverse_root(matrix: Array, scale: float) -> Array:
-    """Return the symmetric pseudo-inverse square root, shape (k, k)."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+def _group_by_size(
+    clusters: NDArray[np.intp],
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return, for each size, the numbers of its clusters (m,) and their rows (m, size)."""
+    order = np.argsort(clusters, kind="stable")
+    counts = np.bincount(clusters)
+    starts = np.cumsum(counts) - counts
+    groups = []
+    for size in np.unique(counts):
+        numbers = np.flatnonzero(counts == size)
+        groups.append((numbers, order[starts[numbers][:, None] + np.arange(size)]))
+    return groups
+
+
+def _inverse_root(matrices: Array, scales: Array) -> Array:
+    """Return the symmetric pseudo-inverse square roots, shape (m, n, n)."""
+    values, vectors = np.linalg.eigh((matrices + np.swapaxes(matrices, 1, 2)) / 2)
     # what is zero but for rounding of Φ − XMX' is a direction without information
-    keep = values > 1e-10 * scale
+    keep = values > 1e-10 * scales[:, None]
     powers = np.where(keep, 1 / np.sqrt(np.where(keep, values, 1.0)), 0.0)
-    result: Array = (vectors * powers) @ vectors.T
+    result: Array = (vectors * powers[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     return result

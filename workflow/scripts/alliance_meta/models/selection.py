@@ -8,6 +8,7 @@ import pandas as pd
 
 from alliance_meta.formatting import format_count
 from alliance_meta.models.expressions import categorical_numbers, parse_where
+from alliance_meta.models.levels import describe_named, name_missing
 from alliance_meta.models.specification import ModelSpecification, SpecificationError
 
 LEFT_OUT_COLUMNS = ["effect_id", "study_id", "reason"]
@@ -41,7 +42,7 @@ def select_rows(
     effects
         Effect sizes table.
     spec
-        Its ``where`` and ``metric`` are used.
+        Its ``where``, ``metric`` and ``missing_moderators`` are used.
     variables
         Moderator columns that must be filled.
     files
@@ -74,17 +75,21 @@ def select_rows(
         )
     data["yi"], data["vi"] = data[y_column], data[v_column]
 
+    named: list[str] = []
+    if spec.missing_moderators == "level":
+        filled = name_missing(data, variables)
+        data, named = filled.data, describe_named(filled.named)
     missing = data[list(variables)].isna()
     incomplete = missing.any(axis=1)
     left_out = data.loc[incomplete, ["effect_id", "study_id"]].reset_index(drop=True)
     left_out["reason"] = [
         "no value for " + ", ".join(missing.columns[row]) for row in missing[incomplete].to_numpy()
     ]
-    notes: tuple[str, ...] = ()
+    notes = tuple(named)
     if incomplete.any():
         n = int(incomplete.sum())
         verb = "has" if n == 1 else "have"
-        notes = (
+        notes += (
             f"{format_count(n, 'effect')} {verb} no value for "
             f"{' or '.join(variables)} and did not enter.",
         )
