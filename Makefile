@@ -34,6 +34,8 @@ test: $(READY) ## run all tests and checks
 
 bench: $(READY) ## measure speed against R (needs R with metafor)
 	@$(BIN)/python benchmarks/compare_models.py
+	@$(BIN)/python benchmarks/compare_multilevel.py
+	@$(BIN)/python benchmarks/compare_permutation.py
 
 lint: $(READY) ## check style, types and the workflow
 	$(BIN)/ruff check
@@ -50,8 +52,7 @@ format: $(READY) ## rewrite code in the house style and remake generated files
 	$(BIN)/python -m alliance_meta.manifest > workflow/library.yaml
 
 references: ## recompute the frozen reference values (needs R with metafor)
-	Rscript tests/reference/effect_sizes.R > tests/reference/effect_sizes.json
-	Rscript tests/reference/models.R > tests/reference/models.json
+	for script in tests/reference/*.R; do Rscript "$$script" > "$${script%.R}.json" || exit 1; done
 
 lock: ## resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra test --extra slurm --universal --python-version 3.11 --generate-hashes \

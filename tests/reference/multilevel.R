@@ -395,6 +395,14 @@ sets <- list(
   flat_between = simulate(30, one, up_to(5), 0, 0.015, rho = 0.1),
   singles = simulate(45, one, one, 0.03, 0, level_of = "study"),
   pairs = simulate(45, one, up_to(5), 0.02, 0.02),
+  # the likelihood has a maximum on the boundary and a higher one inside
+  two_maxima = published(
+    c(1, 2, 3, 4, 5, 5, 5, 6, 7, 8),
+    c(0.1702, -0.2515, 0.1948, 0.2983, 0.5653, 0.2653, 0.3491, 0.0898, 0.7838, 0.2826),
+    c(26, 724, 204, 11, 10, 13, 8, 12, 21, 26) / 1e4,
+    LEVELS[c(2, 3, 3, 1, 3, 3, 3, 1, 1, 1)],
+    x = c(0, 5, 4, -5, -2, -2, -2, 5, 6, 7)
+  ),
   giant = simulate(31, one, function(n) c(60, rep(1, n - 1)), 0.02, 0.02)
 )
 
@@ -454,6 +462,8 @@ record("two tau2 per level CR2", "pairs", "level", 0.6, separate = TRUE, inferen
 for (moderators in c("", "level", "x")) {
   record(paste("giant CR2", moderators), "giant", moderators, 0.6, inference = "cr2", intervals = moderators == "")
 }
+
+record("two maxima", "two_maxima", "level + x", 0.9, tau2 = "ML")
 
 as_set <- function(dat) {
   columns <- lapply(dat[names(dat) != "effect"], function(x) if (is.numeric(x)) vector_(x) else text(x))

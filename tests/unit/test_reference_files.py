@@ -1,6 +1,7 @@
 """The frozen reference values are what the R scripts beside them write."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -27,8 +28,19 @@ def assert_equal(now, then, place):
         assert now == then, place
 
 
+QUICK = ["effect_sizes", "models", "hunter_schmidt", "location_scale", "moderators", "univariate"]
+# a minute or two each: run where everything is required
+SLOW = ["bayes", "multilevel", "permutation"]
+NAMES = [*QUICK, *(SLOW if os.environ.get("ALLIANCE_META_REQUIRE_ALL") == "1" else ())]
+
+
+def test_every_reference_file_has_its_script():
+    files = {path.stem for path in REFERENCE.glob("*.json")}
+    assert files == {path.stem for path in REFERENCE.glob("*.R")} == {*QUICK, *SLOW}
+
+
 @pytest.mark.r
-@pytest.mark.parametrize("name", ["effect_sizes", "models"])
+@pytest.mark.parametrize("name", NAMES)
 def test_reference_file_is_what_the_script_writes(name, rscript):
     done = subprocess.run(
         [rscript, str(REFERENCE / f"{name}.R")], capture_output=True, text=True, check=True

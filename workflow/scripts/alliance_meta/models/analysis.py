@@ -426,11 +426,13 @@ def _fit_all(
         )
     common, groups = None, tuple[str, ...]()
     if spec.separate_tau2:
-        common = fit_units(units, design.X, common_spec)
         moderator, levels = variance_levels(design)
         groups = tuple(f"{moderator}={level}" for level in levels)
-        codes = units.data[moderator].map({level: i for i, level in enumerate(levels)})
-        fit = fit_units(units, design.X, spec, np.asarray(codes, dtype=np.intp))
+        number = {level: i for i, level in enumerate(levels)}
+        codes = np.asarray(units.data[moderator].map(number), dtype=np.intp)
+        fit = fit_units(units, design.X, spec, groups=codes)
+        # the same random intercepts with equal variances, so that the models are nested
+        common = fit_units(units, design.X, common_spec, cells=codes)
     else:
         fit = fit_units(units, design.X, spec)
     return _Fits(units, design, fit, overall, null, common, contrasts, groups)
@@ -457,7 +459,9 @@ def fit_units(
     units: Units,
     X: Array,
     spec: ModelSpecification,
+    *,
     groups: NDArray[np.intp] | None = None,
+    cells: NDArray[np.intp] | None = None,
 ) -> PooledFit:
     """Fit the model to units.
 
@@ -467,8 +471,9 @@ def fit_units(
         Rows of the model and their design, shape (k, p).
     spec
         A resolved specification.
-    groups
-        Variance group of each row, shape (k,), for ``separate_tau2``.
+    groups, cells
+        Variance group of each row, for ``separate_tau2``, and cells that share no random
+        intercept, shape (k,).
 
     Raises
     ------
@@ -485,7 +490,9 @@ def fit_units(
         coefficients = format_count(X.shape[1], "coefficient")
         raise _TooFewError(f"{units_words} cannot support {coefficients}.")
     samples = pd.factorize(units.data["sample_id"])[0]
-    return fit_pooled(units.y, units.v, X, clusters, spec, samples=samples, groups=groups)
+    return fit_pooled(
+        units.y, units.v, X, clusters, spec, samples=samples, groups=groups, cells=cells
+    )
 
 
 def _fit_scale(

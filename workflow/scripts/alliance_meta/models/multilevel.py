@@ -75,7 +75,12 @@ class Structure:
         return result
 
 
-def build_structure(studies: Index, samples: Index, groups: Index | None = None) -> Structure:
+def build_structure(
+    studies: Index,
+    samples: Index,
+    groups: Index | None = None,
+    cells: Index | None = None,
+) -> Structure:
     """Sort effects into blocks that are independent of each other.
 
     Parameters
@@ -84,6 +89,9 @@ def build_structure(studies: Index, samples: Index, groups: Index | None = None)
         Numbers (0, 1, … without gaps) of each effect's study and sample, shape (k,).
     groups
         Variance group of each effect, shape (k,); default: one group.
+    cells
+        Effects of one study share a random intercept within a cell only, shape (k,); default:
+        the variance groups. A cell belongs to one group.
 
     Notes
     -----
@@ -92,6 +100,7 @@ def build_structure(studies: Index, samples: Index, groups: Index | None = None)
     k = len(studies)
     if groups is None:
         groups = np.zeros(k, dtype=np.intp)
+    cells = groups if cells is None else cells
     n_studies, n_samples = int(studies.max()) + 1, int(samples.max()) + 1
     ties = sparse.coo_array(
         (np.ones(k), (studies, samples + n_studies)), shape=(n_studies + n_samples,) * 2
@@ -105,12 +114,12 @@ def build_structure(studies: Index, samples: Index, groups: Index | None = None)
     block_starts = np.flatnonzero(np.r_[True, np.diff(block) != 0])
     # random intercepts: one for each study and variance group in it
     intercepts, intercept = np.unique(
-        np.column_stack([block, study, group]), axis=0, return_inverse=True
+        np.column_stack([block, study, cells[order], group]), axis=0, return_inverse=True
     )
     first = np.searchsorted(intercepts[:, 0], np.arange(block[-1] + 1))
     local = np.arange(len(intercepts)) - first[intercepts[:, 0]]
     intercept_group = np.full((block[-1] + 1, int(local.max()) + 1), -1, dtype=np.intp)
-    intercept_group[intercepts[:, 0], local] = intercepts[:, 2]
+    intercept_group[intercepts[:, 0], local] = intercepts[:, 3]
     intercept_study = np.full_like(intercept_group, -1)
     intercept_study[intercepts[:, 0], local] = intercepts[:, 1]
     lengths = np.diff(np.r_[sample_starts, k])
@@ -475,7 +484,8 @@ class MultilevelFit:
         Notes
         -----
         All values that a likelihood-ratio test with one degree of freedom does not reject; the
-        other components are estimated anew at each. NaN where the end lies beyond any data.
+        other components are estimated anew at each. NaN where the end lies beyond any data or
+        the others do not settle.
         """
         if not self.free[component]:
             return np.nan, np.nan
@@ -492,18 +502,20 @@ class MultilevelFit:
             warm, at = lik.maximise(start, others, PROFILE_STEP_TOLERANCE)
             return 2 * (self.log_likelihood - at.log_likelihood) - limit
 
-        low = 0.0
-        if estimate > 0 and excess(0.0) > 0:
-            low = float(optimize.brentq(excess, 0.0, estimate, xtol=1e-12, rtol=1e-7))
-        warm = self.theta.copy()
-        step = max(estimate, 0.1 * lik.spread(), float(lik.v.min()))
-        high = estimate + step
-        while excess(high) < 0:
-            step *= 2
-            high = estimate + step
-            if high > LARGEST_SHARE * (lik.spread() + float(lik.v.mean())):
-                return low, np.nan
-        return low, float(optimize.brentq(excess, estimate, high, xtol=1e-12, rtol=1e-7))
+        def root(inner: float, outer: float) -> float:
+            return float(optimize.brentq(excess, inner, outer, xtol=1e-12, rtol=1e-7))
+
+        try:
+            low = root(0.0, estimate) if estimate > 0 and excess(0.0) > 0 else 0.0
+            warm = self.theta.copy()
+            step = max(estimate, 0.1 * lik.spread(), float(lik.v.min()))
+            while excess(estimate + step) < 0:
+                step *= 2
+                if step > LARGEST_SHARE * (lik.spread() + float(lik.v.mean())):
+                    return low, np.nan
+            return low, root(estimate, estimate + step)
+        except InestimableError:
+            return np.nan, np.nan
 
     def study_estimates(self) -> tuple[Index, Index, Array, Array]:
         """Return the true mean effect of each study: best linear unbiased prediction.

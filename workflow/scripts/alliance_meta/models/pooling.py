@@ -229,6 +229,7 @@ def fit_pooled(
     *,
     samples: Index | None = None,
     groups: Index | None = None,
+    cells: Index | None = None,
 ) -> PooledFit:
     """Fit a model to effects.
 
@@ -247,6 +248,9 @@ def fit_pooled(
         study is one sample.
     groups
         Variance group of each effect, shape (k,), for ``separate_tau2``.
+    cells
+        Multilevel models: effects of one study share a random intercept within a cell only,
+        shape (k,); default: the variance groups.
 
     Returns
     -------
@@ -265,7 +269,7 @@ def fit_pooled(
     """
     Q, basis = np.linalg.qr(X)
     if spec.model in MULTILEVEL_MODELS or (spec.separate_tau2 and groups is not None):
-        return _fit_components(y, v, Q, basis, clusters, spec, samples, groups)
+        return _fit_components(y, v, Q, basis, clusters, spec, samples, groups, cells)
     return _fit_univariate(y, v, Q, basis, clusters, spec)
 
 
@@ -348,6 +352,7 @@ def _fit_components(
     spec: ModelSpecification,
     samples: Index | None,
     groups: Index | None,
+    cells: Index | None,
 ) -> PooledFit:
     """Fit several variance components: a multilevel model, or one tau² for each group."""
     multilevel = spec.model in MULTILEVEL_MODELS
@@ -358,7 +363,7 @@ def _fit_components(
         samples = units
     if groups is None:
         groups = np.zeros(len(y), dtype=np.intp)
-    structure = build_structure(units, samples, groups)
+    structure = build_structure(units, samples, groups, cells)
     free = estimable_components(units, groups) if multilevel else _between_only(groups)
     restricted = spec.tau2 == "REML"
     fit = fit_multilevel(y, v, Q, structure, rho=rho, restricted=restricted, free=free)

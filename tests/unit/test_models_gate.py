@@ -1,0 +1,135 @@
+"""P-values that the studies cannot carry are withheld, and a test by resampling is offered."""
+
+import numpy as np
+import pytest
+
+from alliance_meta.models import ModelSpecification, analyse, describe_analysis
+from alliance_meta.models.resampling import resample_tests
+
+
+def spec(**settings):
+    return ModelSpecification(**{"metric": "r", **settings})
+
+
+@pytest.fixture
+def effects(make_effects):
+    rng = np.random.default_rng(12)
+    study = np.repeat([f"s{i:02}" for i in range(30)], [1, 2, 3] * 10)
+    k = len(study)
+    return make_effects(
+        rng.normal(0.3, 0.15, k),
+        rng.uniform(0.005, 0.03, k),
+        study,
+        rater=["client", "therapist", "client", "client", "therapist", "observer"] * 10,
+        setting=np.where(np.isin(study, ["s03", "s17", "s20"]), "inpatient", "outpatient"),
+        year=rng.integers(1990, 2020, k).astype(float),
+        n=rng.integers(30, 200, k).astype(float),
+    )
+
+
+def test_nothing_is_withheld_from_many_studies(effects):
+    result = analyse(effects, spec(moderators="rater"))
+    assert result.withheld == {}
+    assert result.coefficients["p_value"].notna().all()
+    assert "withheld" not in " ".join(describe_analysis(result))
+
+
+def test_few_robust_df_withhold_the_p_value_alone(effects):
+    result = analyse(effects, spec(moderators="setting"))
+    row = result.coefficients.set_index("term").loc["setting[T.inpatient]"]
+    assert row["df"] < 4
+    assert np.isnan(row["p_value"])
+    assert np.isfinite([row["estimate"], row["se"], row["statistic"], row["ci_low"]]).all()
+    assert "degrees of freedom" in result.withheld["setting[T.inpatient]"]
+    assert np.isfinite(result.coefficients.set_index("term").loc["Intercept", "p_value"])
+    values = result.heterogeneity.set_index("parameter")["estimate"]
+    assert np.isnan(values["QM_p"])
+    assert np.isfinite(values["QM"])
+    assert result.comparisons[["p_value", "p_holm"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("n_studies", [19, 20])
+def test_ten_studies_are_asked_for_each_coefficient(effects, n_studies):
+    few = effects.loc[effects["study_id"] < f"s{n_studies:02}"]
+    result = analyse(few, spec(moderators="year + n", model="random_effects", inference="t"))
+    assert result.withheld == {}
+    single = few.drop_duplicates("study_id")
+    result = analyse(single, spec(moderators="year + n", model="random_effects", inference="t"))
+    if n_studies == 20:
+        assert result.withheld == {}
+    else:
+        assert set(result.withheld) == {"year", "n", "omnibus"}
+        assert "9.5 effects stand behind each" in result.withheld["year"]
+        assert result.coefficients.set_index("term")["p_value"].notna()["Intercept"]
+
+
+def test_sentence_gives_the_reason_and_the_test_by_resampling(effects):
+    result = analyse(effects, spec(moderators="setting"))
+    resampling = resample_tests(result, permutations=500, seed=1)
+    text = " ".join(describe_analysis(result, resampling=resampling))
+    p_value = resampling.permutation.set_index("term").loc["omnibus", "p_value"]
+    assert "p withheld because it rests on only" in text
+    assert f"permutation p = {p_value:.3f}".replace("0.", ".") in text
+    assert "(500 permutations)" in text
+    alone = " ".join(describe_analysis(result))
+    assert "cannot be judged here" in alone
+
+
+def test_verdict_follows_the_test_by_resampling(effects):
+    effects.loc[effects["setting"] == "inpatient", "r"] += 2
+    result = analyse(effects, spec(moderators="setting"))
+    resampling = resample_tests(result, permutations=2000, seed=1)
+    assert resampling.p_value("omnibus") < 0.05
+    text = " ".join(describe_analysis(result, resampling=resampling))
+    assert "The size of the association varied with setting" in text
+
+
+def test_lone_study_behind_a_reference_withholds_everything(effects):
+    effects["setting"] = np.where(effects["study_id"] == "s03", "inpatient", "outpatient")
+    result = analyse(effects, spec(moderators="setting", reference={"setting": "inpatient"}))
+    assert set(result.withheld) >= {"Intercept", "setting[T.outpatient]"}
+    assert result.coefficients["p_value"].isna().all()
+
+
+def test_study_level_moderators_are_permuted_and_others_bootstrapped(effects):
+    between = resample_tests(analyse(effects, spec(moderators="setting")), permutations=99, seed=1)
+    assert list(between.permutation["term"]) == ["setting[T.inpatient]", "omnibus"]
+    assert between.bootstrap.empty
+    within = resample_tests(analyse(effects, spec(moderators="rater")), permutations=99, seed=1)
+    assert within.permutation.empty
+    assert list(within.bootstrap["term"]) == [
+        "rater[T.therapist]",
+        "rater[T.observer]",
+        "omnibus",
+    ]
+    assert (within.bootstrap["replications"] == 99).all()
+    mean = resample_tests(analyse(effects, spec()), permutations=99, seed=1)
+    assert list(mean.bootstrap["term"]) == ["Intercept"]
+
+
+def test_observed_statistic_of_the_bootstrap_is_the_one_of_the_table(effects):
+    result = analyse(effects, spec(moderators="rater"))
+    found = resample_tests(result, permutations=50, seed=1).bootstrap.set_index("term")
+    table = result.coefficients.set_index("term")
+    for term in ("rater[T.therapist]", "rater[T.observer]"):
+        assert found.loc[term, "statistic"] == pytest.approx(table.loc[term, "statistic"], rel=1e-7)
+
+
+def test_resampling_repeats_with_its_seed_and_can_be_switched_off(effects):
+    result = analyse(effects, spec(moderators="rater"))
+    one, two, other = (resample_tests(result, permutations=200, seed=s) for s in (1, 1, 2))
+    assert one.bootstrap.equals(two.bootstrap)
+    assert not one.bootstrap.equals(other.bootstrap)
+    none = resample_tests(result, permutations=0, seed=1)
+    assert none.permutation.empty
+    assert none.bootstrap.empty
+
+
+def test_cell_means_are_tested_together_only(effects):
+    result = analyse(effects, spec(moderators="0 + setting"))
+    found = resample_tests(result, permutations=99, seed=1)
+    assert list(found.permutation["term"]) == ["omnibus"]
+    same = resample_tests(analyse(effects, spec(moderators="setting")), permutations=99, seed=1)
+    assert found.permutation["statistic"].iloc[0] == pytest.approx(
+        same.permutation["statistic"].iloc[-1], rel=1e-7
+    )
