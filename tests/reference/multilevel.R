@@ -262,6 +262,7 @@ record <- function(name, set, moderators = "", rho = 0, tau2 = "REML", inference
       overall_variance[[paste(set, rho, tau2)]] <<- sum(theta)
     } else {
       without <- overall_variance[[paste(set, rho, tau2)]]
+      stopifnot(!is.null(without))
       values <- c(values,
         tau2_without_moderators = number(without),
         R2 = number(max(0, 100 * (without - sum(theta)) / without))
@@ -463,7 +464,9 @@ for (moderators in c("", "level", "x")) {
   record(paste("giant CR2", moderators), "giant", moderators, 0.6, inference = "cr2", intervals = moderators == "")
 }
 
-record("two maxima", "two_maxima", "level + x", 0.9, tau2 = "ML")
+for (moderators in c("", "level + x")) {
+  record(trimws(paste("two maxima", moderators)), "two_maxima", moderators, 0.9, tau2 = "ML")
+}
 
 as_set <- function(dat) {
   columns <- lapply(dat[names(dat) != "effect"], function(x) if (is.numeric(x)) vector_(x) else text(x))

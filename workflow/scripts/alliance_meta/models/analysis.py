@@ -598,9 +598,11 @@ def _boundary_notes(fit: PooledFit, groups: Sequence[str]) -> list[str]:
                     if groups
                     else "no study brings two effects or more"
                 )
+                other = (1 - i) * len(names) + j
+                both = ", and the other variance stands for both" if parts.free[other] else ""
                 notes.append(
                     f"The variance {kind}{name} cannot be estimated, because {lacking}; it was "
-                    "taken as zero, and the other variance stands for both."
+                    f"taken as zero{both}."
                 )
             elif parts.theta[position] == 0:
                 notes.append(

@@ -18,10 +18,18 @@ STEP_TOLERANCE = 1e-10
 # enough along a profile, where the likelihood is flat in the components that move
 PROFILE_STEP_TOLERANCE = 1e-6
 MAXIMUM_STEPS = 200
+# steps by average information, which mostly suffice; then by the observed information
+AVERAGE_STEPS = 6
+# enough to tell which of several climbs leads highest
+SEARCH_STEP_TOLERANCE = 1e-3
+# a start this much below a maximum in log-likelihood leads to none that is higher
+HOPELESS = 10.0
+# a search that still moves by more than this share has not settled
+UNSETTLED_SHARE = 1e-5
 # below this share of the typical sampling variance a component is the boundary, zero
 NEGLIGIBLE = 1e-9
 # starting values: shares of the spread of the effects, zero among them
-START_SHARES = (0.0, 0.02, 0.1, 0.4, 1.0)
+START_SHARES = (0.0, 0.03, 0.2, 0.8)
 # a profile interval that reaches this many times the spread of the effects has no upper end
 LARGEST_SHARE = 1e4
 
@@ -388,11 +396,14 @@ class Likelihood:
         theta = start.astype(float).copy()
         at = self.evaluate(theta)
         floor = NEGLIGIBLE * float(self.v.mean())
-        for _ in range(MAXIMUM_STEPS):
+        moved = 0.0
+        for count in range(MAXIMUM_STEPS):
             score, information = self.slope(at)
             moving = free & ((theta > 0) | (score > 0))
             if not moving.any():
                 return theta, at
+            if count >= AVERAGE_STEPS:
+                information = self._observe(theta, score, information, moving)
             step = np.zeros_like(theta)
             inner = information[np.ix_(moving, moving)]
             # the average information can be singular where two components nearly coincide
@@ -401,7 +412,27 @@ class Likelihood:
             theta, at, moved = self._advance(theta, at, step, floor)
             if moved <= tolerance * (theta.max() + floor):
                 return theta, at
+        if moved <= UNSETTLED_SHARE * (theta.max() + floor):
+            return theta, at
         raise InestimableError("the variance components did not settle; use another model")
+
+    def _observe(
+        self, theta: Array, score: Array, average: Array, moving: NDArray[np.bool_]
+    ) -> Array:
+        """Return the observed information by differences of the score, if it is positive.
+
+        Near the maximum its steps converge faster than those of the average information, which
+        is the return value elsewhere.
+        """
+        step = 1e-6 * (theta + 0.01 * self.spread())
+        columns = np.zeros_like(average)
+        for i in np.flatnonzero(moving):
+            shifted = theta.copy()
+            shifted[i] += step[i]
+            columns[:, i] = (score - self.slope(self.evaluate(shifted))[0]) / step[i]
+        observed = (columns + columns.T) / 2
+        inner = observed[np.ix_(moving, moving)]
+        return observed if np.linalg.eigvalsh(inner)[0] > 0 else average
 
     def _advance(
         self, theta: Array, at: Evaluation, step: Array, floor: float
@@ -417,16 +448,33 @@ class Likelihood:
         return theta, at, 0.0
 
     def search(self, free: NDArray[np.bool_]) -> tuple[Array, Evaluation]:
-        """Find the maximum from a grid of starting values, the boundary included."""
+        """Find the maximum from the best points of a grid, on and off the boundary.
+
+        The likelihood can have a maximum without variance between studies, another without
+        variance within them, and one with both.
+        """
         G, scale = self.structure.n_groups, self.spread()
-        best: tuple[float, Array] = (-np.inf, np.zeros(2 * G))
+        starts: dict[tuple[bool, bool], tuple[float, Array]] = {}
         for between in START_SHARES:
             for within in START_SHARES:
                 theta = np.repeat([between * scale, within * scale], G)
                 theta[~free] = 0.0
                 value = self.evaluate(theta).log_likelihood
-                if value > best[0]:
-                    best = (value, theta)
+                kind = (bool(theta[:G].any()), bool(theta[G:].any()))
+                if kind not in starts or value > starts[kind][0]:
+                    starts[kind] = (value, theta)
+        best: tuple[float, Array] | None = None
+        for value, theta in sorted(starts.values(), key=lambda start: -start[0]):
+            if best is not None and value < best[0] - HOPELESS:
+                continue
+            try:
+                theta, at = self.maximise(theta, free, SEARCH_STEP_TOLERANCE)
+            except InestimableError:
+                continue
+            if best is None or at.log_likelihood > best[0]:
+                best = (at.log_likelihood, theta)
+        if best is None:
+            raise InestimableError("the variance components did not settle; use another model")
         return self.maximise(best[1], free)
 
 
@@ -502,8 +550,10 @@ class MultilevelFit:
             warm, at = lik.maximise(start, others, PROFILE_STEP_TOLERANCE)
             return 2 * (self.log_likelihood - at.log_likelihood) - limit
 
+        scale = lik.spread() + float(lik.v.mean())
+
         def root(inner: float, outer: float) -> float:
-            return float(optimize.brentq(excess, inner, outer, xtol=1e-12, rtol=1e-7))
+            return float(optimize.brentq(excess, inner, outer, xtol=1e-9 * scale, rtol=1e-7))
 
         try:
             low = root(0.0, estimate) if estimate > 0 and excess(0.0) > 0 else 0.0
@@ -511,7 +561,7 @@ class MultilevelFit:
             step = max(estimate, 0.1 * lik.spread(), float(lik.v.min()))
             while excess(estimate + step) < 0:
                 step *= 2
-                if step > LARGEST_SHARE * (lik.spread() + float(lik.v.mean())):
+                if step > LARGEST_SHARE * scale:
                     return low, np.nan
             return low, root(estimate, estimate + step)
         except InestimableError:

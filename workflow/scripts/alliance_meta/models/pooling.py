@@ -46,6 +46,8 @@ Row = tuple[float, float, float]
 # a search along a likelihood stops near the root of machine precision; the score equation is
 # then solved within this relative distance of what PyMARE found
 POLISH_WINDOW = 1e-3
+# a robust standard error below this share of the model's is rounding
+NO_ROBUST_SE = 1e-7
 # below this share of the mean sampling variance an estimate of tau² is the boundary, zero
 NEGLIGIBLE_TAU2 = 1e-9
 
@@ -133,6 +135,10 @@ class PooledFit:
             df = float(self.df_residual)
         else:
             df = np.inf
+        if self.robust is not None:
+            usual = math.sqrt(max(float(row @ self.model_covariance @ row), 0.0))
+            # a contrast that its clusters fit perfectly has rounding for a standard error
+            se = se if se > NO_ROBUST_SE * usual else 0.0
         if not (se > 0 and df > 0):
             return Estimate(value, se, *[np.nan] * 7)
         statistic = value / se
@@ -277,17 +283,20 @@ def _fit_univariate(
     y: Array, v: Array, Q: Array, basis: Array, clusters: Index, spec: ModelSpecification
 ) -> PooledFit:
     correlated = spec.model == "rve"
-    dataset = Dataset(y, v, Q, g=clusters if correlated else None, add_intercept=False)
+    # PyMARE's searches have absolute limits; a power of two brings any unit to theirs exactly
+    unit = 2.0 ** round(math.log2(math.sqrt(float(v.mean()))))
+    groups = clusters if correlated else None
+    dataset = Dataset(y / unit, v / unit**2, Q, g=groups, add_intercept=False)
     if spec.tau2 in ESTIMATORS and not correlated:
         tau2 = ESTIMATORS[spec.tau2](y, v, Q)
-        results = _summarise(WeightedLeastSquares(tau2=tau2), dataset)
+        results = _summarise(WeightedLeastSquares(tau2=tau2 / unit**2), dataset)
     else:
         results = _summarise(_estimator(spec), dataset)
-        tau2 = float(np.ravel(results.tau2)[0])
+        tau2 = float(np.ravel(results.tau2)[0]) * unit**2
         if spec.tau2 in ("ML", "REML"):
             tau2 = _polish_tau2(y, v, Q, tau2, restricted=spec.tau2 == "REML")
-            results = _summarise(WeightedLeastSquares(tau2=tau2), dataset)
-    gamma = np.asarray(results.fe_params, dtype=float).ravel()
+            results = _summarise(WeightedLeastSquares(tau2=tau2 / unit**2), dataset)
+    gamma = np.asarray(results.fe_params, dtype=float).ravel() * unit
 
     counts = np.bincount(clusters)
     mean_v = np.bincount(clusters, v) / counts
@@ -314,7 +323,7 @@ def _fit_univariate(
         unit_y, unit_v, unit_Q = y, v, Q
 
     def describe() -> dict[str, Row]:
-        rows = _heterogeneity(spec, results, tau2, unit_y, unit_v, unit_Q)
+        rows = _heterogeneity(spec, results, tau2, unit, unit_y, unit_v, unit_Q)
         if not correlated:
             restricted = spec.tau2 == "REML"
             value = log_likelihood(y, v, Q, Q @ gamma, tau2, restricted=restricted)
@@ -523,11 +532,15 @@ def _heterogeneity(
     spec: ModelSpecification,
     results: Any,
     tau2: float,
+    unit: float,
     y: Array,
     v: Array,
     X: Array,
 ) -> dict[str, tuple[float, float, float]]:
-    """Return heterogeneity statistics of the independent units (effects or study means)."""
+    """Return heterogeneity statistics of the independent units (effects or study means).
+
+    ``results`` are in units of ``unit``.
+    """
     residual = residual_heterogeneity(y, v, X)
     Q, p_value, df = residual.Q, residual.p_value, len(y) - X.shape[1]
     if spec.model == "rve":
@@ -538,7 +551,7 @@ def _heterogeneity(
     low = high = np.nan
     if spec.model != "common_effect" and df > 0:
         interval = results.get_re_stats(alpha=1 - spec.ci_level)
-        low, high = (float(np.ravel(interval[key])[0]) for key in ("ci_l", "ci_u"))
+        low, high = (float(np.ravel(interval[key])[0]) * unit**2 for key in ("ci_l", "ci_u"))
     typical = residual.typical_variance
     rows: dict[str, tuple[float, float, float]] = {}
     if spec.model != "common_effect":
