@@ -45,6 +45,13 @@ def model(**changes):
         "moderators": "",
         "reference": {},
         "where": "",
+        "separate_tau2": False,
+        "scale": "",
+        "rare_levels": "set_apart",
+        "minimum_studies": 2,
+        "missing_moderators": "leave_out",
+        "attenuation": "observed",
+        "reliability": {},
     }
     content = {
         "analysis": "overall",
@@ -56,6 +63,13 @@ def model(**changes):
         "failure": "",
         "references": {},
         "set_apart": [],
+        "withheld": {},
+        "layers": {},
+        "layer_sentences": {},
+        "comparisons": [],
+        "collinearity": [],
+        "scale_coefficients": [],
+        "study_estimates": [],
         "coefficients": [COEFFICIENT],
         "summary": [summary_row()],
         "heterogeneity": [
@@ -98,6 +112,170 @@ def moderator_model(**changes):
         {"parameter": "QM_p", "estimate": 0.0421, "ci_low": None, "ci_high": None},
     ]
     return content | changes
+
+
+def heterogeneity(**values):
+    """Rows of parameters; a tuple is an estimate with its interval."""
+    rows = []
+    for name, value in values.items():
+        estimate, low, high = value if isinstance(value, tuple) else (value, None, None)
+        rows.append({"parameter": name, "estimate": estimate, "ci_low": low, "ci_high": high})
+    return rows
+
+
+def multilevel(content=None, **changes):
+    """The model with variances between and within studies and robust inference."""
+    content = content or model()
+    specification = content["specification"] | {"model": "che", "inference": "cr2"}
+    found = heterogeneity(
+        tau2_between=(0.0171, 0.0035, 0.0412),
+        tau2_within=(0.005, 0.0009, 0.0162),
+        tau_between=(0.1308, 0.0592, 0.2030),
+        tau_within=(0.0707, 0.03, 0.1273),
+        tau=0.1487,
+        I2=76.1,
+        I2_between=58.9,
+        I2_within=17.2,
+        ICC=0.774,
+        H2=4.179,
+        Q=176.68,
+        Q_df=60.0,
+        Q_p=1.9e-13,
+        log_likelihood=16.2,
+        AIC=-26.4,
+        AICc=-25.97,
+        BIC=-20.12,
+    )
+    label = "correlated and hierarchical effects model, ρ = .60, REML estimate of τ²"
+    fields = {"specification": specification, "heterogeneity": found, "model_label": label}
+    return content | fields | changes
+
+
+def comparison(level_a, level_b, difference=0.1, p=0.03, holm=0.09, **changes):
+    row = {"moderator": "rater", "level_a": level_a, "level_b": level_b}
+    row |= {"difference": difference, "se": 0.04, "statistic": 2.5, "df": 7.25}
+    row |= {"p_value": p, "p_holm": holm, "ci_low": 0.01, "ci_high": 0.19}
+    return row | changes
+
+
+def resampled(name, exact=False, **p_values):
+    """A layer of tests by resampling; ``omnibus`` and ``Intercept`` or a level of rater."""
+    count = "permutations" if name == "permutation" else "replications"
+    rows = []
+    for key, p_value in p_values.items():
+        term = key if key in ("omnibus", "Intercept") else f"rater[T.{key}]"
+        row = {"term": term, "statistic": 2.0, "p_value": p_value, count: 32 if exact else 10000}
+        rows.append(row | {"exact": exact})
+    return {name: rows}
+
+
+def with_tests(content=None, text="", **changes):
+    """A moderator model whose p-values are partly withheld, with what stands beside them."""
+    content = content or moderator_model()
+    withheld = {"rater[T.therapist]": f"it rests on only 1.5 degrees of freedom{text}"}
+    fields = {
+        "withheld": withheld | {"omnibus": f"4.4 studies stand behind each coefficient{text}"},
+        "layers": resampled("wild_bootstrap", therapist=0.0044, omnibus=0.0243),
+        "layer_sentences": {"resampling": [f"A note on rater=client.{text}"]},
+        "comparisons": [
+            comparison("client", f"therapist{text}"),
+            comparison("client", "joint"),
+            comparison("therapist", "joint"),
+        ],
+        "collinearity": [
+            {"term": f"rater{text}", "df": 2, "vif": 1.75, "vif_scaled": 1.15},
+            {"term": "year", "df": 1, "vif": 1.75, "vif_scaled": 1.323},
+        ],
+    }
+    return content | fields | changes
+
+
+def with_layers(content=None, text="", **changes):
+    """A model with all that can stand beside the mean."""
+    content = content or model()
+    sweep = [
+        {
+            "reliability_alliance": alliance,
+            "reliability_outcome": outcome,
+            "k_studies": 3,
+            "k_effects": 4 if alliance == 1 else 3,
+            "estimate": 0.3 / (alliance * outcome) ** 0.5,
+            "ci_low": 0.2,
+            "ci_high": 0.5,
+        }
+        for alliance in (0.7, 1.0)
+        for outcome in (0.8, 1.0)
+    ]
+    moments = {"k": 37.0, "n_total": 4558.0, "mean": 0.236, "se": 0.0237}
+    moments |= {"ci_low": 0.19, "ci_high": 0.282, "var_observed": 0.0208}
+    moments |= {"percent_error": 35.1, "credibility_low": 0.087, "credibility_high": 0.3848}
+    moments |= {f"unheard_of{text}": 0.5}
+    posterior = [
+        {"parameter": name, "median": m, "ci_low": low, "ci_high": high, "mean": m, "sd": 0.03}
+        for name, m, low, high in (
+            ("mean", 0.296, 0.239, 0.3548),
+            ("new_study", 0.295, -0.0004, 0.549),
+            ("tau", 0.1463, 0.0987, 0.2132),
+            (f"other{text}", 0.1, 0.0, 0.2),
+        )
+    ]
+    versions = [
+        {"version": version, "k_studies": 3, "k_effects": k, "pi_low": None, "pi_high": None}
+        | {"level": f"overall{text}", "estimate": r, "ci_low": r - 0.1, "ci_high": r + 0.1}
+        for version, k, r in (("observed", 4, 0.29), ("corrected", 3, 0.36))
+    ]
+    rules = [
+        {"side": f"alliance{text}", "rule": "coded", "k_effects": 3, "k_studies": 2}
+        | {"reliability_mean": 0.87},
+        {"side": "outcome", "rule": "none", "k_effects": 4, "k_studies": 3}
+        | {"reliability_mean": 1.0},
+    ]
+    fields = {
+        "study_estimates": [
+            {"study_id": "s1", "label": f"Horvath (1991){text}", "k_effects": 2, "level": None}
+            | {"estimate": 0.27, "se": 0.1, "ci_low": 0.08, "ci_high": 0.44}
+        ],
+        "layers": {
+            **resampled("permutation", exact=True, Intercept=0.03125),
+            "attenuation": versions,
+            "attenuation_sweep": sweep,
+            "reliabilities": rules,
+            "hunter_schmidt": [
+                {"parameter": name, "bare_bones": value, "corrected": None}
+                for name, value in moments.items()
+            ],
+            "posterior": posterior,
+            "posterior_probabilities": [
+                {"threshold": 0.1, "mean_exceeds": 0.9999, "new_study_exceeds": 0.912},
+                {"threshold": 0.3, "mean_exceeds": 0.44, "new_study_exceeds": 0.0001},
+            ],
+        },
+        "layer_sentences": {
+            "attenuation": [f"No reliability is coded for instrument=HAq.{text}"],
+            "hunter_schmidt": [f"The mean observed correlation was .24.{text}"],
+            "posterior": [f"The posterior median is .30.{text}"],
+        },
+    }
+    return content | fields | changes
+
+
+MODERATOR_SENTENCE = "Diagnosis ‘psychosis’ and treatment ‘medication’ occur only together."
+
+
+def moderator_pairs(text=""):
+    """Three moderators of which two cannot be told apart; a fourth without any value."""
+    rows = [
+        ("rater", "timing", "cramers_v", 0.83, 20, 34, 12, 5, "nested", f"A note.{text}"),
+        ("rater", "year", "eta2", 0.31, 18, 30, None, None, None, None),
+        ("timing", "year", "eta2", None, 2, 4, None, None, None, "No value for both."),
+        ("setting", "year", "r", None, 0, 0, None, None, None, f"‘school’{text}"),
+        ("diagnosis", "rater", "cramers_v", 1.0, 9, 12, 6, 3, "aliased", f"‘x’{text}"),
+        ("diagnosis", "year", f"new{text}", -0.1, 9, 12, None, None, f"odd{text}", "n"),
+    ]
+    names = ("moderator_a", "moderator_b", "measure", "value", "k_studies", "k_effects")
+    table = pd.DataFrame(rows, columns=[*names, "cells", "empty_cells", "flag", "note"])
+    counts = ["k_studies", "k_effects", "cells", "empty_cells"]
+    return table.astype({"value": float, **dict.fromkeys(counts, "Int64")})
 
 
 def analysis(content=None, text="", **changes):
@@ -182,8 +360,8 @@ def report(make_effects, text="", **changes):
             "suggestion": [f"Check it.{text}"],
         }
     )
-    first = model()
-    second = moderator_model()
+    first = with_layers(text=text)
+    second = with_tests(text=text)
     if text:
         first = first | {
             "sentences": [f"Sentence{text}"],
@@ -195,6 +373,7 @@ def report(make_effects, text="", **changes):
         second["references"] = {f"rater{text}": text}
         second["coefficients"].append(COEFFICIENT | {"term": f"rater[T.{text}]"})
         second["heterogeneity"].append({"parameter": text, "estimate": 1.0})
+        second["heterogeneity"].append({"parameter": f"tau2[{text}]", "estimate": 1.0})
     left_out = pd.DataFrame({"effect_id": ["e9"], "study_id": ["s9"], "reason": [f"gap{text}"]})
     fields = {
         "title": f"Alliance and outcome{text}",
@@ -214,5 +393,10 @@ def report(make_effects, text="", **changes):
         "input_hashes": {f"data/raw/effects.csv{text}": "ab" * 32},
         "versions": {f"pandas{text}": f"3.1.1{text}"},
         "caution": f"Read this first{text}",
+        "moderator_map": {
+            "moderators": ["diagnosis", "rater", "setting", "timing", "year", f"more{text}"],
+            "sentences": [f"{MODERATOR_SENTENCE}{text}"],
+        },
+        "moderator_pairs": moderator_pairs(text),
     }
     return ReportContent(**(fields | changes))

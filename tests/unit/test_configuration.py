@@ -129,3 +129,33 @@ def test_broken_yaml_names_the_line(tmp_path):
     content, found = read_yaml(path, name="config.yaml")
     assert content is None
     assert str(found[0]).startswith("config.yaml row 4: The configuration is not valid YAML")
+
+
+def test_settings_of_an_analysis_add_to_those_of_the_review(tmp_path):
+    config = with_defaults(
+        {
+            **MINIMAL,
+            "reliability": {"outcome": 0.8},
+            "bayes": {"prior": "half_normal", "scale": 0.3},
+            "analyses": {
+                "own": {"reliability": {"alliance": 0.9}, "bayes": {"prior": "half_cauchy"}},
+                "none": {"bayes": False, "sensitivity": {"permutations": False}},
+                "plain": {},
+            },
+        },
+        SCHEMA,
+    )
+    own = analysis_settings(config, "own", tmp_path)
+    assert own["reliability"] == {"outcome": 0.8, "alliance": 0.9}
+    assert own["bayes"] == {"prior": "half_cauchy", "scale": 0.3}
+    none = analysis_settings(config, "none", tmp_path)
+    assert none["bayes"] is False
+    assert none["sensitivity"] == {"permutations": False}
+    plain = analysis_settings(config, "plain", tmp_path)
+    assert plain["sensitivity"] == {"permutations": 10000}
+
+
+def test_a_choice_that_is_neither_false_nor_a_number_is_explained():
+    found = problems({**MINIMAL, "sensitivity": {"permutations": "many"}})
+    assert "'many' is not allowed here" in found[0]
+    assert "Write false to switch it off" in found[0]

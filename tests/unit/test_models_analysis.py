@@ -175,7 +175,7 @@ def test_level_of_one_study_stays_in_the_model_without_a_test(effects):
     assert np.isfinite(row["estimate"])
     assert np.isfinite(row["se"])
     assert np.isnan(row["p_value"])
-    assert result.withheld["rater[T.observer]"] == "a single study stands behind it"
+    assert result.withheld["rater[T.observer]"] == "a single study decides it"
     level = result.summary.set_index("level").loc["rater=observer"]
     assert np.isfinite(level["estimate"])
     assert level[["ci_low", "ci_high", "pi_low", "pi_high"]].isna().all()
@@ -192,7 +192,7 @@ def test_rare_level_is_counted_under_its_wider_one(effects):
     assert "instrument=TASC" in set(kept.summary["level"])
     pooled = analyse(effects, spec(moderators="instrument", rare_levels="pool"))
     assert "instrument=TASC" not in set(pooled.summary["level"])
-    assert any("TASC" in w and "counted under" in w for w in pooled.warnings)
+    assert any("(1 study)" in w and "counted under" in w for w in pooled.warnings)
     assert pooled.summary["k_effects"].iloc[1:].sum() == 27
 
 

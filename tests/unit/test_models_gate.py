@@ -51,16 +51,66 @@ def test_few_robust_df_withhold_the_p_value_alone(effects):
 @pytest.mark.parametrize("n_studies", [19, 20])
 def test_ten_studies_are_asked_for_each_coefficient(effects, n_studies):
     few = effects.loc[effects["study_id"] < f"s{n_studies:02}"]
-    result = analyse(few, spec(moderators="year + n", model="random_effects", inference="t"))
-    assert result.withheld == {}
-    single = few.drop_duplicates("study_id")
-    result = analyse(single, spec(moderators="year + n", model="random_effects", inference="t"))
-    if n_studies == 20:
-        assert result.withheld == {}
-    else:
-        assert set(result.withheld) == {"year", "n", "omnibus"}
-        assert "9.5 effects stand behind each" in result.withheld["year"]
-        assert result.coefficients.set_index("term")["p_value"].notna()["Intercept"]
+    # studies count, not effects or composites
+    for model in ("random_effects", "aggregated"):
+        result = analyse(few, spec(moderators="year + n", model=model, inference="t"))
+        if n_studies == 20:
+            assert result.withheld == {}
+        else:
+            assert set(result.withheld) == {"year", "n", "omnibus"}
+            assert "9.5 studies stand behind each of 2" in result.withheld["year"]
+            assert result.coefficients.set_index("term")["p_value"].notna()["Intercept"]
+
+
+@pytest.mark.parametrize("model", ["che", "random_effects"])
+@pytest.mark.parametrize("formula", ["rating", "center(rating)", "I(rating + 10)"])
+def test_gate_sees_one_study_through_any_coding(effects, model, formula):
+    effects["rating"] = np.where(effects["study_id"] == "s05", 1.0, 0.0)
+    result = analyse(effects, spec(moderators=formula, model=model))
+    assert set(result.withheld) >= {formula.replace("+", "+"), "omnibus"}
+    assert np.isnan(result.coefficients["p_value"].iloc[1])
+    values = result.heterogeneity.set_index("parameter")["estimate"]
+    assert np.isnan(values["QM_p"])
+
+
+def test_lone_level_withholds_the_joint_test_but_not_other_pairs(effects):
+    effects["rater"] = effects["rater"].where(effects["study_id"] != "s05", "parent")
+    effects.loc[effects["study_id"] == "s05", "r"] = 0.9
+    result = analyse(effects, spec(moderators="rater"))
+    assert set(result.withheld) == {"rater[T.parent]", "omnibus"}
+    pairs = result.comparisons.set_index(["level_a", "level_b"])
+    shown = pairs["p_value"].notna()
+    assert all(("parent" in pair) != known for pair, known in shown.items())
+    # the family of Holm's adjustment are the comparisons that are tested
+    others = analyse(effects, spec(moderators="rater", rare_levels="set_apart")).comparisons
+    assert len(others) == shown.sum()
+    smallest = pairs.loc[shown].nsmallest(1, "p_value").iloc[0]
+    assert smallest["p_holm"] == pytest.approx(min(1, smallest["p_value"] * shown.sum()))
+    assert "cannot be judged" in " ".join(describe_analysis(result))
+
+
+def test_single_study_in_a_cell_is_seen_whatever_the_reference(effects):
+    effects["timing"] = "early"
+    effects.loc[(effects["rater"] == "client") & (effects["year"] > 2005), "timing"] = "late"
+    cell = (effects["rater"] == "therapist") & (effects["study_id"] == "s01")
+    effects.loc[cell, "timing"] = "late"
+    effects = effects.loc[effects["rater"] != "observer"]
+    for reference in ({}, {"rater": "therapist", "timing": "late"}):
+        result = analyse(effects, spec(moderators="rater * timing", reference=reference))
+        interaction = [t for t in result.coefficients["term"] if ":" in t]
+        assert set(interaction) <= set(result.withheld)
+        assert "omnibus" in result.withheld
+
+
+def test_test_that_cannot_reach_five_percent_gives_no_verdict(effects):
+    few = effects.loc[effects["study_id"] < "s05"]
+    few = few.assign(setting=np.where(few["study_id"] < "s02", "inpatient", "outpatient"))
+    result = analyse(few, spec(moderators="setting"))
+    resampling = resample_tests(result, permutations=1000, seed=1)
+    assert resampling.smallest_p("omnibus") == pytest.approx(1 / 10)
+    text = " ".join(describe_analysis(result, resampling=resampling))
+    assert "cannot be judged here" in text
+    assert "too few for any p below .100" in text
 
 
 def test_sentence_gives_the_reason_and_the_test_by_resampling(effects):

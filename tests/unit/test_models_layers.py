@@ -165,3 +165,57 @@ def test_location_scale_model_stands_in_the_tables(effects):
 
 def test_every_recorded_table_exists(effects):
     assert set(RECORDED) <= set(analyse(effects, spec()).tables())
+
+
+def test_observed_and_corrected_are_of_the_same_effects(effects):
+    specification = spec(where="r < 0.35", reliability={"outcome": 0.6})
+    table = layers(effects, specification).tables["attenuation"]
+    assert table["k_effects"].nunique() == 1
+    assert table["k_effects"].iloc[0] == (effects["r"] < 0.35).sum()
+
+
+def test_label_claims_a_correction_only_where_there_was_one(effects):
+    from alliance_meta.models import model_label
+
+    corrected = analyse(effects, spec(attenuation="corrected"))
+    assert "corrected for attenuation" in model_label(corrected)
+    effects["reliability_alliance"] = np.nan
+    plain = analyse(effects, spec(attenuation="corrected"))
+    assert "corrected" not in model_label(plain)
+    assert any("No reliability is coded or assumed" in w for w in plain.warnings)
+
+
+def test_prior_of_effects_on_their_own_scale_must_be_given(effects):
+    effects["conversion"] = "generic"
+    found = layers(effects, spec(metric="generic"), prior={"prior": "half_normal"})
+    assert found.tables["posterior"].empty
+    assert "need a scale" in found.sentences["posterior"][0]
+    found = layers(effects, spec(metric="generic"), prior={"scale": 0.5})
+    assert len(found.tables["posterior"]) == 3
+    assert found.tables["posterior_probabilities"].empty
+
+
+def test_scale_part_has_its_gate_and_needs_a_constant(effects):
+    from alliance_meta.models import SpecificationError, describe_analysis
+
+    single = effects.drop_duplicates("study_id").copy()
+    rng = np.random.default_rng(5)
+    single["z"] = rng.normal(0.3, 0.3, len(single))
+    result = analyse(single, spec(scale="n + vz", inference="z"))
+    assert "8 studies stand behind each of 2" in result.withheld["scale"]
+    assert result.scale["p_value"].isna().all()
+    values = result.heterogeneity.set_index("parameter")["estimate"]
+    assert np.isnan(values["QS_p"])
+    assert "cannot be judged here" in describe_analysis(result)[-1]
+    with pytest.raises(SpecificationError, match="no intercept"):
+        analyse(single, spec(scale="0 + n", inference="z"))
+    with pytest.raises(SpecificationError, match="scale"):
+        analyse(single, spec(scale="n +", inference="z"))
+
+
+def test_composites_are_made_by_sample(effects):
+    result = analyse(effects, spec(model="aggregated"))
+    sizes = effects.groupby("sample_id").size()
+    assert list(result.studies["k_effects"]) == list(sizes)
+    table = layers(effects, spec(model="aggregated"), prior=PRIOR)
+    assert "one composite of each sample" in table.sentences["posterior"][0]

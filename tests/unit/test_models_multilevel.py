@@ -320,3 +320,42 @@ def test_one_study_cannot_carry_a_multilevel_model(effects):
     study = effects["study_id"].mode()[0]
     result = analyse(effects.loc[effects["study_id"] == study], spec())
     assert result.failure == "1 independent study cannot support 1 coefficient."
+
+
+def test_level_of_one_effect_has_no_variance_of_its_own(effects):
+    single = effects.drop_duplicates("study_id").copy()
+    single.loc[single.index[3], "rater"] = "observer"
+    for model in ("random_effects", "che"):
+        result = analyse(
+            single, spec(model=model, moderators="rater", inference="t", separate_tau2=True)
+        )
+        stem = "tau2" if model == "random_effects" else "tau2_between"
+        assert np.isnan(estimates(result)[f"{stem}[rater=observer]"])
+        assert any("of rater=observer cannot be estimated" in w for w in result.warnings)
+
+
+def test_unit_of_the_effects_does_not_matter(effects):
+    for model in ("che", "random_effects"):
+        settings = {"model": model, "moderators": "rater", "metric": "generic"}
+        effects["conversion"] = "generic"
+        small = effects.assign(yi=effects["yi"] * 1e-6, vi=effects["vi"] * 1e-12)
+        one, two = (analyse(e, spec(**settings)) for e in (effects, small))
+        a, b = (r.heterogeneity.set_index("parameter") for r in (one, two))
+        for name in a.index[a.index.str.startswith("tau2")]:
+            np.testing.assert_allclose(
+                a.loc[name].astype(float), b.loc[name].astype(float) * 1e12, rtol=1e-4, atol=1e-9
+            )
+
+
+def test_robust_errors_hold_with_very_unequal_variances(effects):
+    # two effects a study, one a hundred thousand times as precise: it alone matters
+    one = effects.drop_duplicates("study_id").assign(vr=1e-8)
+    two = one.assign(vr=0.2, effect_id=one["effect_id"] + "b")
+    both = one.iloc[np.repeat(np.arange(len(one)), 2)].reset_index(drop=True)
+    both.loc[1::2, ["vr", "effect_id"]] = two[["vr", "effect_id"]].to_numpy()
+    both["vr"] = both["vr"].astype(float)
+    settings = {"model": "common_effect", "inference": "cr2"}
+    alone = analyse(one, spec(**settings)).coefficients.iloc[0]
+    together = analyse(both, spec(**settings)).coefficients.iloc[0]
+    assert together["se"] == pytest.approx(alone["se"], rel=1e-4)
+    assert together["df"] == pytest.approx(alone["df"], rel=1e-4)

@@ -8,7 +8,7 @@ import pytest
 
 from alliance_meta.codebook import load_codebook
 from alliance_meta.report.links import safe_link, shorten_address
-from alliance_meta.report.methods import METHOD_REFERENCES_FILE, MethodSources
+from alliance_meta.report.sources import METHOD_REFERENCES_FILE, MethodSources
 from alliance_meta.report.wording import (
     CONVERSIONS,
     FLAGS,
@@ -71,6 +71,40 @@ def test_names_inside_a_sentence_are_put_in_words(labels):
     sentence = "rater=client_and_more, rater=client and rater[T.joint] differ."
     expected = "Rater: client_and_more, Rater: client and Rater: several raters differ."
     assert labels.sentence(sentence, names) == expected
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        (
+            "The variance within studies of instrument=HAq cannot be estimated.",
+            "The variance within studies of Instrument: Helping Alliance Questionnaire (HAq) "
+            "cannot be estimated.",
+        ),
+        (
+            "instrument: ‘WAI’ (1 study) was counted under ‘core_measure’.",
+            "Instrument: “Working Alliance Inventory (WAI)” (1 study) was counted under “core "
+            "alliance measure”.",
+        ),
+        (
+            "outcome domain: ‘symptom’ (1 study) was counted under ‘other’.",
+            "Outcome domain: “symptoms” (1 study) was counted under “other outcome”.",
+        ),
+        (
+            "a new study's: .9, by 'rule' and ‘one’ after Holm's adjustment",
+            "a new study's: .9, by “rule” and “one” after Holm's adjustment",
+        ),
+        ("p = .012, rater=unheard_of, x=client", "p = .012, rater=unheard_of, x=client"),
+    ],
+)
+def test_sentences_are_put_in_words_without_a_list_of_names(labels, sentence, words):
+    assert labels.sentence(sentence) == words
+
+
+def test_works_of_the_same_authors_are_cited_together():
+    sources = MethodSources.load()
+    expected = "(Pustejovsky & Tipton, 2018, 2022; Tipton, 2015)"
+    assert sources.cite("tipton2015", "pustejovsky2022", "pustejovsky2018") == expected
 
 
 def test_every_flag_of_the_conversions_has_words():

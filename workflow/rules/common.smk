@@ -78,8 +78,18 @@ def get_settings(analysis):
     shared = {key: config[key] for key in SHARED_SETTINGS}
     own = config["analyses"][analysis] or {}
     files = expand_paths(own["effects"]) if own.get("effects") else SHEETS
-    sensitivity = {**config["sensitivity"], **own.get("sensitivity", {})}
-    return {**shared, **own, "effects": files, "sensitivity": sensitivity}
+    merged = {
+        key: {**config[key], **own[key]}
+        for key in ("sensitivity", "reliability", "bayes")
+        if own.get(key) and config[key]
+    }
+    return {
+        "sensitivity": config["sensitivity"],
+        **shared,
+        **own,
+        **merged,
+        "effects": files,
+    }
 
 
 def get_analysis_settings(wildcards):

@@ -39,6 +39,8 @@ content = ReportContent(
     references=read_json(snakemake.input.references),
     input_hashes=hash_files(snakemake.input.sources),
     versions=models[0]["versions"],
+    moderator_map=read_json(snakemake.input.moderators),
+    moderator_pairs=read_table(snakemake.input.moderator_pairs),
 )
 codebook = load_codebook().extended(snakemake.params.vocabulary)
 page = render_report(content, codebook=codebook)

@@ -108,6 +108,9 @@ def _in_words(error: jsonschema.ValidationError) -> tuple[str, str]:
     if error.validator == "type":
         wanted, right = TYPE_WORDS[str(schema["type"])]
         return f"'{value}' is not {wanted}.", right
+    if error.validator == "anyOf":
+        right = "Write false to switch it off, or a number, or the settings listed in "
+        return f"'{value}' is not allowed here.", right + "config/README.md."
     if error.validator == "pattern":
         return (
             f"'{value}' cannot name an analysis.",
@@ -154,9 +157,15 @@ def analysis_settings(config: Mapping[str, Any], name: str, root: Path) -> dict[
     """Return the settings of one analysis, with those of the review where it has none."""
     shared = {key: config[key] for key in SHARED_SETTINGS}
     own = config["analyses"][name] or {}
+    merged = {
+        key: {**config[key], **own[key]}
+        for key in ("sensitivity", "reliability", "bayes")
+        if own.get(key) and config[key]
+    }
     return {
+        "sensitivity": config["sensitivity"],
         **shared,
         **own,
-        "sensitivity": {**config["sensitivity"], **own.get("sensitivity", {})},
+        **merged,
         "effects": expand_paths(own.get("effects") or config["effects"], root),
     }

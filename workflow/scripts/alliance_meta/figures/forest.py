@@ -422,7 +422,7 @@ def draw_forest(
         room = PAGE_WIDTH - 2 * MARGIN
         notes = [
             line
-            for text in (model_label, *describe_heterogeneity(heterogeneity))
+            for text in (model_label, *describe_heterogeneity(heterogeneity, level_labels))
             for line in wrap(text, room)
         ]
         heading = wrap(title, room - (PAGE_MARK if len(pages) > 1 else 0), TITLE_SIZE, "bold")

@@ -16,6 +16,12 @@ from alliance_meta.formatting import (
 )
 
 OVERALL = "overall"
+# variances that each level may have of its own
+_VARIANCES = {
+    "tau2": "τ²",
+    "tau2_between": "τ² between studies",
+    "tau2_within": "τ² within studies",
+}
 NOT_TESTED = "too few studies, not tested"
 
 
@@ -84,19 +90,23 @@ def _describe_variance(value: float) -> str:
     return f"= {format_number(value, 3, leading_zero=False)}"
 
 
-def describe_heterogeneity(heterogeneity: pd.DataFrame) -> list[str]:
+def describe_heterogeneity(
+    heterogeneity: pd.DataFrame, level_labels: Mapping[str, str] | None = None
+) -> list[str]:
     """Return the lines on heterogeneity and on moderators, in APA style.
 
     Parameters
     ----------
     heterogeneity
         Columns parameter and estimate; I2 in percent.
+    level_labels
+        Names of levels, for variances of single levels ("tau2[rater=client]").
 
     Returns
     -------
     list of str
         At most one line on heterogeneity and one on the moderators; parameters that are
-        missing are left out.
+        missing are left out. A test of moderators without a p-value had it withheld.
     """
     values = {k: v for k, v in as_mapping(heterogeneity).items() if math.isfinite(v)}
     parts = []
@@ -106,6 +116,11 @@ def describe_heterogeneity(heterogeneity: pd.DataFrame) -> list[str]:
         parts.append(f"τ² between studies {_describe_variance(values['tau2_between'])}")
     if "tau2_within" in values:
         parts.append(f"within studies {_describe_variance(values['tau2_within'])}")
+    for name, value in values.items():
+        stem, bracket, level = name.partition("[")
+        if bracket and stem in _VARIANCES:
+            label = label_value(level.removesuffix("]"), level_labels)
+            parts.append(f"{_VARIANCES[stem]} of {label} {_describe_variance(value)}")
     if "I2" in values:
         parts.append(f"I² = {format_number(values['I2'], 0)} %")
     if "Q" in values and "Q_df" in values:
@@ -118,7 +133,7 @@ def describe_heterogeneity(heterogeneity: pd.DataFrame) -> list[str]:
         df2 = values.get("QM_df2", math.nan)
         test = f"F({df}, {format_df(df2)})" if math.isfinite(df2) else f"QM({df})"
         test += f" = {format_number(values['QM'])}"
-        test += f", p {format_p(values['QM_p'])}" if "QM_p" in values else ""
+        test += f", p {format_p(values['QM_p'])}" if "QM_p" in values else ", p withheld"
         lines.append(f"Test of moderators: {test}")
     return lines
 

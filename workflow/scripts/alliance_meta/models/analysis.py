@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from alliance_meta.codebook import Codebook, load_codebook
 from alliance_meta.effect_sizes import aggregate_effects, correct_attenuation
-from alliance_meta.formatting import format_count
-from alliance_meta.models.comparisons import COMPARISON_COLUMNS, compare_levels
+from alliance_meta.formatting import format_count, join_words
+from alliance_meta.models.comparisons import COMPARISON_COLUMNS, adjust_holm, compare_levels
 from alliance_meta.models.design import Design, build_design, equality_contrasts
-from alliance_meta.models.expressions import formula_variables
+from alliance_meta.models.expressions import formula_variables, scale_variables
 from alliance_meta.models.gate import (
     MINIMUM_DF,
     OMNIBUS,
-    lone_terms,
+    Support,
+    judge_support,
     withheld_reasons,
     withhold,
 )
@@ -53,7 +54,7 @@ from alliance_meta.models.result_tables import (
     summary_table,
     with_integer_counts,
 )
-from alliance_meta.models.selection import Selection, select_rows
+from alliance_meta.models.selection import METRIC_COLUMNS, Selection, select_rows
 from alliance_meta.models.specification import (
     MULTILEVEL_MODELS,
     InestimableError,
@@ -64,6 +65,8 @@ from alliance_meta.models.specification import (
 Array = NDArray[np.float64]
 
 SEVERAL = "several"
+# how many effects a composite stands for
+MERGED = "merged_effects"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,10 @@ class AnalysisResult:
     set_apart
         Names of levels that are shown but not tested.
     withheld
-        Term (``omnibus`` for the moderators' test) -> why its p-value is withheld.
+        Term (``omnibus`` for the moderators' test, ``scale`` for those of a location–scale
+        model) -> why its p-value is withheld.
+    level_df
+        Row of ``summary`` -> degrees of freedom of its interval; infinite if normal.
     warnings
         Full sentences.
     failure
@@ -140,6 +146,7 @@ class AnalysisResult:
     continuous: tuple[str, ...] = ()
     set_apart: tuple[str, ...] = ()
     withheld: Mapping[str, str] = field(default_factory=dict)
+    level_df: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     failure: str = ""
     fitted: FittedModel | None = field(default=None, repr=False)
@@ -182,7 +189,7 @@ class _Fits:
     contrasts: Array
     groups: tuple[str, ...] = ()
     location_scale: LocationScaleFit | None = None
-    scale_terms: tuple[str, ...] = ()
+    scale_design: Design | None = None
 
 
 def analyse(
@@ -219,25 +226,32 @@ def analyse(
     """
     labels = labels or {}
     variables = formula_variables(spec.moderators)
-    selection, attenuation_notes = select_and_correct(effects, spec, files=files)
+    needed = dict.fromkeys([*variables, *scale_variables(spec.scale)])
+    selection, attenuation_notes, n_corrected = select_and_correct(effects, spec, files=files)
     data = selection.data
     dependent = bool(data["study_id"].duplicated().any())
     spec = spec.resolve(dependent=dependent)
     notes = [*attenuation_notes, *selection.notes]
     left_out = selection.left_out
+    if spec.attenuation == "corrected" and not n_corrected:
+        spec = replace(spec, attenuation="observed")
     if data.empty:
-        return _failed(spec, data, left_out, "No effect satisfies this analysis.", notes)
+        reason = "No effect satisfies this analysis."
+        if len(left_out):
+            reason = f"No effect of this analysis has a value for {join_words(list(needed))}."
+        return _failed(spec, data, left_out, reason, notes)
 
     arranged = arrange(data, spec, variables, codebook)
     data, apart = arranged.data, arranged.apart
     spec = replace(spec, reference=merged_references(spec.reference, arranged))
-    notes += describe_merged(arranged.merged)
+    notes += describe_merged(arranged.merged, (codebook or load_codebook()).level_label)
     tested = data.loc[~arranged.apart_mask]
     if tested.empty:
         reason = f"No level has effects from {_studies_words(spec)} or more, so nothing was tested."
         return _failed(spec, data, left_out, reason, notes, apart)
     try:
         fits = _fit_all(data, tested, spec, variables)
+        heterogeneity = _heterogeneity(fits)
     except _TooFewError as error:
         if variables or spec.scale or len(data) != 1:
             return _failed(spec, data, left_out, str(error), notes, apart)
@@ -247,51 +261,38 @@ def analyse(
 
     fit, design = fits.fit, fits.design
     notes += fit.notes
-    notes += _overlap_notes(fits.units, spec, variables)
+    notes += _overlap_notes(fits.units, spec, list(needed))
     notes += _boundary_notes(fit, fits.groups)
     if variables and len(design.terms) == 1:
         notes.append(
             f"Only one level has effects from {_studies_words(spec)} or more: nothing to compare."
         )
     notes += _apart_notes(data, apart, spec, design)
-    coefficients = coefficient_table(fit, design.terms)
-    heterogeneity = _heterogeneity(fits)
-    moderated = tested_terms(design, fits.contrasts)
-    lone, lone_levels = lone_terms(design, fits.units.data)
-    withheld = withheld_reasons(
-        coefficients,
-        heterogeneity,
-        tested=moderated,
-        lone=lone,
-        n_units=fit.n_units,
-        unit="studies" if fit.robust is not None or spec.model in MULTILEVEL_MODELS else "effects",
-        robust=fit.robust is not None,
+    gate = _Gate.of(fits)
+    coefficients, heterogeneity, withheld = gate.apply(
+        coefficient_table(fit, design.terms), heterogeneity
     )
-    coefficients, heterogeneity = withhold(coefficients, heterogeneity, withheld)
-    notes += _low_df_notes(coefficients, heterogeneity, spec)
+    notes += _low_df_notes(coefficients, fits)
     if not coefficients["se"].gt(0).all():
         notes.append(
             "The effects do not differ beyond the model, so that some standard errors are zero "
             "and no interval or test can be given for them."
         )
-    comparisons = compare_levels(design.levels, fit.contrast)
-    if OMNIBUS in withheld:
-        comparisons[["p_value", "p_holm"]] = np.nan
-    else:
-        first = (comparisons["moderator"] + "=" + comparisons["level_a"]).isin(lone_levels)
-        second = (comparisons["moderator"] + "=" + comparisons["level_b"]).isin(lone_levels)
-        low = (comparisons["df"] < MINIMUM_DF) & (fit.robust is not None)
-        comparisons.loc[first | second | low, ["p_value", "p_holm"]] = np.nan
+    comparisons = gate.compare_levels()
     collinearity = _collinearity(fit, design)
     notes += describe_inflation(collinearity)
     rows_apart = (
         make_units(data.loc[arranged.apart_mask], spec, variables).data if apart else data[:0]
     )
-    notes += [f"{name} has effects from one study only: shown, not tested." for name in lone_levels]
+    lone_levels = gate.lone_levels
+    notes += [f"{name} rests on a single study: shown, not tested." for name in lone_levels]
     separate = {name.partition("=")[2]: i for i, name in enumerate(fits.groups)}
     summary = summary_table(fit, fits.overall, design, data, tested, apart, spec, separate)
     intervals = ["ci_low", "ci_high", "pi_low", "pi_high"]
     summary.loc[summary["level"].isin(lone_levels), intervals] = np.nan
+    scale = _scale_table(fits)
+    if "scale" in withheld:
+        scale["p_value"] = np.nan
     return AnalysisResult(
         spec=spec,
         coefficients=coefficients,
@@ -311,11 +312,15 @@ def analyse(
         studies=study_table(fits.units.data, fit, design.X, labels, fits.groups),
         comparisons=comparisons,
         collinearity=collinearity,
-        scale=_scale_table(fits),
+        scale=scale,
         references=dict(design.references or {}),
         continuous=design.continuous,
         set_apart=(*(f"{variable}={value}" for variable, value in apart), *lone_levels),
         withheld=withheld,
+        level_df={
+            "overall": fits.overall.contrast(np.ones(1)).df,
+            **{level.name: fit.contrast(level.contrast).df for level in design.levels},
+        },
         warnings=tuple(notes),
         fitted=FittedModel(fits.units.data, design, fit, fits.null, fits.contrasts),
     )
@@ -323,8 +328,10 @@ def analyse(
 
 def select_and_correct(
     effects: pd.DataFrame, spec: ModelSpecification, *, files: Sequence[str] | None = None
-) -> tuple[Selection, list[str]]:
+) -> tuple[Selection, list[str], int]:
     """Return the rows of an analysis, corrected for attenuation where it asks for that.
+
+    Rows are selected by what was observed, so that both versions are of the same effects.
 
     Parameters
     ----------
@@ -333,19 +340,25 @@ def select_and_correct(
 
     Returns
     -------
-    selection, sentences
-        What enters, and how it was corrected.
+    selection, sentences, n_corrected
+        What enters, how it was corrected, and how many effects that changed.
     """
-    variables = formula_variables(spec.moderators)
-    needed = list(dict.fromkeys([*variables, *formula_variables(spec.scale)]))
+    needed = dict.fromkeys([*formula_variables(spec.moderators), *scale_variables(spec.scale)])
+    selection = select_rows(effects, spec, list(needed), files=files)
     if spec.attenuation == "observed":
-        return select_rows(effects, spec, needed, files=files), []
-    observed = select_rows(effects, spec, needed, files=files).data["effect_id"]
+        return selection, [], 0
     correction = correct_attenuation(effects, assumed=spec.reliability)
-    selection = select_rows(correction.effects, spec, needed, files=files)
-    correction = correction.among(observed)
-    left_out = pd.concat([selection.left_out, correction.left_out], ignore_index=True)
-    return replace(selection, left_out=left_out), list(correction.sentences)
+    found = correction.among(selection.data["effect_id"])
+    y_column, v_column = METRIC_COLUMNS[spec.metric]
+    values = correction.effects.set_index("effect_id").loc[selection.data["effect_id"]]
+    data = selection.data.copy()
+    for column in ("r", "vr", "z", "vz", "flags"):
+        data[column] = values[column].to_numpy()
+    data["yi"], data["vi"] = data[y_column], data[v_column]
+    data = data.loc[~data["effect_id"].isin(found.left_out["effect_id"])].reset_index(drop=True)
+    left_out = pd.concat([selection.left_out, found.left_out], ignore_index=True)
+    corrected = replace(selection, data=data, left_out=left_out)
+    return corrected, list(found.sentences), found.n_corrected
 
 
 def arrange(
@@ -404,12 +417,13 @@ def _fit_all(
     if not variables and not spec.scale:
         design = build_design(overall_units.data, "", {})
         return _Fits(overall_units, design, overall, overall, None, None, np.empty((0, 1)))
-    units = make_units(tested, spec, [*variables, *formula_variables(spec.scale)])
+    units = make_units(tested, spec, [*variables, *scale_variables(spec.scale)])
     design = build_design(units.data, spec.moderators, spec.reference)
     contrasts = equality_contrasts(design.X)
     null = fit_units(units, np.ones((len(units.y), 1)), common_spec) if variables else None
     if spec.scale:
-        scale = build_design(units.data, spec.scale, spec.reference)
+        scale = build_design(units.data, spec.scale, spec.reference, setting="scale")
+        equality_contrasts(scale.X, setting="scale")
         fit, fitted = _fit_scale(units, design.X, scale.X, spec)
         if not variables:
             overall = fit
@@ -422,7 +436,7 @@ def _fit_all(
             None,
             contrasts,
             location_scale=fitted,
-            scale_terms=scale.terms,
+            scale_design=scale,
         )
     common, groups = None, tuple[str, ...]()
     if spec.separate_tau2:
@@ -554,19 +568,98 @@ def _heterogeneity(fits: _Fits) -> pd.DataFrame:
 
 
 def _scale_table(fits: _Fits) -> pd.DataFrame:
-    if fits.location_scale is None:
+    if fits.location_scale is None or fits.scale_design is None:
         return pd.DataFrame(columns=COEFFICIENT_COLUMNS)
-    return estimate_table(fits.scale_terms, fits.location_scale.scale.estimates())
+    return estimate_table(fits.scale_design.terms, fits.location_scale.scale.estimates())
 
 
 def tested_terms(design: Design, contrasts: Array) -> dict[str, bool]:
-    """Return which terms belong to moderators; without an intercept none does by itself."""
+    """Return which terms belong to moderators; without an intercept each is a mean, and none."""
     intercept = (design.X == 1).all(axis=0)
-    if not len(contrasts):
-        return {}
-    if not intercept.any():
-        return {term: i > 0 for i, term in enumerate(design.terms)}
+    if not len(contrasts) or not intercept.any():
+        return dict.fromkeys(design.terms, False)
     return {term: not is_one for term, is_one in zip(design.terms, intercept, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """Which tests the studies of some fits can carry."""
+
+    fits: _Fits
+    support: Support
+    scale_support: Support | None
+
+    @classmethod
+    def of(cls, fits: _Fits) -> "_Gate":
+        studies = pd.factorize(fits.units.data["study_id"])[0]
+        n_studies = min(fits.fit.n_units, int(studies.max()) + 1)
+
+        def judge(X: Array, n_tested: int) -> Support:
+            return judge_support(np.linalg.qr(X)[0], studies, n_studies, n_tested)
+
+        scale = fits.scale_design
+        return cls(
+            fits,
+            judge(fits.design.X, len(fits.contrasts)),
+            None if scale is None else judge(scale.X, scale.X.shape[1] - 1),
+        )
+
+    def _lone(self, contrasts: Array) -> bool:
+        return self.support.rests_on_one_study(self.fits.fit.to_basis(contrasts))
+
+    @property
+    def lone_levels(self) -> list[str]:
+        """Names of levels whose mean a single study decides."""
+        return [level.name for level in self.fits.design.levels if self._lone(level.contrast)]
+
+    def apply(
+        self, coefficients: pd.DataFrame, heterogeneity: pd.DataFrame
+    ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+        """Return both tables without p-values that are withheld, and why."""
+        design, contrasts = self.fits.design, self.fits.contrasts
+        unit = np.eye(len(design.terms))
+        lone = [t for t, row in zip(design.terms, unit, strict=True) if self._lone(row)]
+        if len(contrasts) and self._lone(contrasts):
+            lone.append(OMNIBUS)
+        reasons = withheld_reasons(
+            coefficients,
+            heterogeneity,
+            tested=tested_terms(design, contrasts),
+            lone=lone,
+            support=self.support,
+            robust=self.fits.fit.robust is not None,
+        )
+        if (why := self._scale_reason()) is not None:
+            reasons["scale"] = why
+            tests = heterogeneity["parameter"].isin(["QS_p", "LRT_scale_p"])
+            heterogeneity = heterogeneity.assign(estimate=heterogeneity["estimate"].mask(tests))
+        return *withhold(coefficients, heterogeneity, reasons), reasons
+
+    def _scale_reason(self) -> str | None:
+        support = self.scale_support
+        if support is None or not support.n_tested:
+            return None
+        if support.thin:
+            return support.thin
+        return "a single study decides it" if support.fragile.size else None
+
+    def compare_levels(self) -> pd.DataFrame:
+        """Return pairwise comparisons; those withheld do not count in Holm's adjustment."""
+        fit, levels = self.fits.fit, {level.name: level for level in self.fits.design.levels}
+        table = compare_levels(self.fits.design.levels, fit.contrast)
+        low = (table["df"].to_numpy(float) < MINIMUM_DF) & (fit.robust is not None)
+        pairs = zip(table["moderator"], table["level_a"], table["level_b"], strict=True)
+        lone = [
+            self._lone(levels[f"{name}={a}"].contrast - levels[f"{name}={b}"].contrast)
+            for name, a, b in pairs
+        ]
+        table.loc[low | np.array(lone, dtype=np.bool_) | bool(self.support.thin), "p_value"] = (
+            np.nan
+        )
+        for rows in table.groupby("moderator").indices.values():
+            p_values = table["p_value"].to_numpy(float)[rows]
+            table.loc[table.index[rows], "p_holm"] = adjust_holm(p_values)
+        return table
 
 
 def _collinearity(fit: PooledFit, design: Design) -> pd.DataFrame:
@@ -630,17 +723,20 @@ def make_units(data: pd.DataFrame, spec: ModelSpecification, variables: Sequence
     keys = ["sample_id", *variables]
     codes = data.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     composite = aggregate_effects(y, v, codes, spec.rho)
-    rows = []
-    for _, members in data.groupby(codes, sort=False):
-        row = members.iloc[0].copy()
-        if len(members) > 1:
-            row["effect_id"] = f"{row['sample_id']} ({len(members)} effects)"
-            row["n"] = members["n"].max()
-            for name in CODE_COLUMNS:
-                if members[name].nunique(dropna=False) > 1:
-                    row[name] = SEVERAL if isinstance(row[name], str) else np.nan
-        rows.append(row)
-    merged = pd.DataFrame(rows).astype(data.dtypes.to_dict()).reset_index(drop=True)
+    rows = data.groupby(codes, sort=False)
+    merged = data.iloc[composite.first_index].reset_index(drop=True)
+    # composites are numbered by first appearance, as the groups are
+    sizes = rows.size().to_numpy()
+    several = sizes > 1
+    merged[MERGED] = sizes
+    counts = "(" + pd.Series(sizes).astype("str") + " effects)"
+    name = merged["sample_id"].astype("str") + " " + counts
+    merged["effect_id"] = merged["effect_id"].where(~several, name)
+    merged["n"] = merged["n"].where(~several, rows["n"].max().to_numpy())
+    for column in CODE_COLUMNS:
+        differs = rows[column].nunique(dropna=False).to_numpy() > 1
+        fill = np.nan if pd.api.types.is_numeric_dtype(merged[column]) else SEVERAL
+        merged[column] = merged[column].where(~differs | merged[column].isna(), fill)
     merged["yi"], merged["vi"] = composite.y, composite.v
     return Units(merged, composite.y, composite.v)
 
@@ -684,21 +780,21 @@ def _overlap_notes(units: Units, spec: ModelSpecification, variables: Sequence[s
     ]
 
 
-def _low_df_notes(
-    coefficients: pd.DataFrame, heterogeneity: pd.DataFrame, spec: ModelSpecification
-) -> list[str]:
-    """Warn of few degrees of freedom where no p-value is withheld for them."""
-    low = coefficients.loc[coefficients["df"] < MINIMUM_DF, "term"]
-    notes = []
-    if len(low):
-        robust = spec.inference == "cr2"
-        kind, source = ("robust ", " (Tipton, 2015)") if robust else ("", "")
-        intervals = "its interval is" if len(low) == 1 else "their intervals are"
-        notes.append(
-            f"Fewer than {MINIMUM_DF:.0f} {kind}degrees of freedom for {', '.join(low)}: "
-            f"{intervals} not trustworthy{source}."
-        )
-    return notes
+def _low_df_notes(coefficients: pd.DataFrame, fits: _Fits) -> list[str]:
+    """Warn of intervals on few degrees of freedom."""
+    low = list(coefficients.loc[coefficients["df"] < MINIMUM_DF, "term"])
+    for level in fits.design.levels:
+        if fits.fit.contrast(level.contrast).df < MINIMUM_DF:
+            low.append(level.name)
+    if not low:
+        return []
+    robust = fits.fit.robust is not None
+    kind, source = ("robust ", " (Tipton, 2015)") if robust else ("", "")
+    intervals = "its interval is" if len(low) == 1 else "their intervals are"
+    return [
+        f"Fewer than {MINIMUM_DF:.0f} {kind}degrees of freedom for {', '.join(low)}: "
+        f"{intervals} not trustworthy{source}."
+    ]
 
 
 def _failed(

@@ -13,7 +13,11 @@ from alliance_meta.models.analysis import (
     variance_levels,
 )
 from alliance_meta.models.design import build_design, equality_contrasts
-from alliance_meta.models.expressions import compared_values, formula_variables
+from alliance_meta.models.expressions import (
+    compared_values,
+    formula_variables,
+    scale_variables,
+)
 from alliance_meta.models.specification import (
     InestimableError,
     ModelSpecification,
@@ -78,7 +82,8 @@ def check_analyses(
                 report(error.setting, text, str(settings.get(error.setting, "")))
             continue
         _check_values(spec, effects, report)
-        _check_references(spec, variables, data, report)
+        _check_references(spec, (*variables, *scale_variables(spec.scale)), data, report)
+        _check_thresholds(settings, spec, report)
         if data.empty:
             text = "no effect satisfies this analysis"
             if spec.where:
@@ -95,7 +100,8 @@ def check_analyses(
                 if spec.separate_tau2:
                     variance_levels(design)
                 if spec.scale:
-                    build_design(tested, spec.scale, reference)
+                    scale = build_design(tested, spec.scale, reference, setting="scale")
+                    equality_contrasts(scale.X, setting="scale")
         except SpecificationError as error:
             note = isinstance(error, InestimableError)
             key = error.setting or "moderators"
@@ -126,3 +132,11 @@ def _check_references(
         elif len(data) and level not in set(data[moderator]):
             levels = ", ".join(sorted(set(data[moderator])))
             report("reference", f"no effect has {moderator} '{level}'; there are: {levels}", level)
+
+
+def _check_thresholds(settings: Mapping[str, Any], spec: ModelSpecification, report: Any) -> None:
+    bayes = settings.get("bayes") or {}
+    wrong = [value for value in bayes.get("thresholds", ()) if abs(value) >= 1]
+    if wrong and spec.metric != "generic":
+        values = ", ".join(map(str, wrong))
+        report("bayes", f"a correlation cannot exceed {values}; thresholds lie within -1 and 1")

@@ -132,10 +132,15 @@ def describe_comparisons(
         words = str(moderator).replace("_", " ")
         tested = rows.loc[rows["p_holm"].notna()]
         if tested.empty:
-            sentences.append(f"No two levels of {words} could be compared with these studies.")
             continue
         clear = tested.loc[tested["p_holm"] < significance_level]
         family = format_count(len(tested), "pairwise comparison")
+        if len(tested) == 1 and clear.empty:
+            sentences.append(
+                f"Of the pairwise comparisons of the levels of {words} only one could be tested; "
+                "it was not significant."
+            )
+            continue
         left = len(rows) - len(tested)
         untested = f"; {left} could not be tested" if left else ""
         if clear.empty:

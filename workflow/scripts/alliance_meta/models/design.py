@@ -79,7 +79,9 @@ def order_levels(values: pd.Series, reference: str | None = None) -> list[str]:
     return levels
 
 
-def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str]) -> Design:
+def build_design(
+    data: pd.DataFrame, formula: str, reference: Mapping[str, str], *, setting: str = "moderators"
+) -> Design:
     """Encode moderators.
 
     Parameters
@@ -90,6 +92,8 @@ def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str])
         Right-hand side, such as "rater + year"; empty for the intercept alone.
     reference
         Categorical moderator -> reference level (default: the most frequent level).
+    setting
+        Where the formula stands, for error messages.
 
     Returns
     -------
@@ -120,18 +124,18 @@ def build_design(data: pd.DataFrame, formula: str, reference: Mapping[str, str])
         if clash:
             reason = f"the column '{clash[0]}' has the name of a function; rename it"
         raise SpecificationError(
-            f"'{formula}' cannot be used: {reason}", setting="moderators"
+            f"'{formula}' cannot be used: {reason}", setting=setting
         ) from error
     terms = tuple(str(c) for c in matrix.columns)
     X = np.asarray(matrix, dtype=float)
     if len(X) != len(frame) or not np.isfinite(X).all():
         raise InestimableError(
             f"'{formula}' cannot be used: it gives no finite number for some effects",
-            setting="moderators",
+            setting=setting,
         )
     if terms == ("Intercept",) and not levels_of:
-        raise SpecificationError(f"'{formula}' leaves no moderator to test", setting="moderators")
-    _refuse_aliased(data, variables, X, terms, formula)
+        raise SpecificationError(f"'{formula}' leaves no moderator to test", setting=setting)
+    _refuse_aliased(data, variables, X, terms, formula, setting)
     specification = matrix.model_spec
     return Design(
         X,
@@ -152,13 +156,15 @@ def _references(
     return {name: levels[0] for name, levels in levels_of.items()}
 
 
-def equality_contrasts(X: Array) -> Array:
+def equality_contrasts(X: Array, *, setting: str = "moderators") -> Array:
     """Return contrasts that are all zero exactly where every row has the same mean.
 
     Parameters
     ----------
     X
         Design of full column rank, shape (k, p), that can express a constant.
+    setting
+        Where the formula stands, for error messages.
 
     Returns
     -------
@@ -181,7 +187,7 @@ def equality_contrasts(X: Array) -> Array:
         raise SpecificationError(
             "the formula has no intercept, so that it compares with zero and not with the mean; "
             "leave out '0 +' or '- 1'",
-            setting="moderators",
+            setting=setting,
         )
     return np.asarray(null_space(constant[None, :]).T * norms, dtype=np.float64)
 
@@ -216,6 +222,7 @@ def _refuse_aliased(
     X: Array,
     terms: tuple[str, ...],
     formula: str,
+    setting: str,
 ) -> None:
     """Raise if a column is a combination of the columns before it."""
     scaled = X / np.where(norms := np.linalg.norm(X, axis=0), norms, 1.0)
@@ -230,5 +237,5 @@ def _refuse_aliased(
     raise InestimableError(
         f"'{formula}': {', '.join(aliased)} cannot be told apart from the other terms in "
         "these data; leave a moderator out or merge levels" + (f". {why}" if why else ""),
-        setting="moderators",
+        setting=setting,
     )

@@ -87,6 +87,14 @@ def formula_variables(formula: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def scale_variables(formula: str) -> tuple[str, ...]:
+    """Return the same for the formula of the scale part; errors name that setting."""
+    try:
+        return formula_variables(formula)
+    except SpecificationError as error:
+        raise SpecificationError(*error.problems, setting="scale") from error
+
+
 def categorical_numbers(formula: str) -> tuple[str, ...]:
     """Return the columns that a formula makes categorical by ``C(...)``, sorted."""
     return tuple(sorted({quoted or plain for quoted, plain in _CATEGORY.findall(formula)}))

@@ -1,20 +1,86 @@
 """The honesty gate: p-values that the studies cannot carry are withheld, with the reason."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from alliance_meta.formatting import format_df, format_number
-from alliance_meta.models.design import Design
+
+Array = NDArray[np.float64]
 
 # below this the Satterthwaite approximation is outside its validated range (Tipton 2015)
 MINIMUM_DF = 4.0
 # studies behind each moderator coefficient (Borenstein et al. 2009, ch. 20)
 STUDIES_PER_COEFFICIENT = 10
+# share of a direction that one study may hold before rounding makes it all
+FRAGILE_SHARE = 1e-7
 # name of the test of all moderators together
 OMNIBUS = "omnibus"
+
+
+@dataclass(frozen=True)
+class Support:
+    """What the studies can carry.
+
+    Attributes
+    ----------
+    n_studies
+        Number of independent studies.
+    n_tested
+        Number of moderator coefficients: rows of their joint test.
+    fragile
+        Directions of the coefficients, on the basis of the fit, that a single study decides:
+        without it they could not be estimated. Shape (p, directions).
+    """
+
+    n_studies: int
+    n_tested: int
+    fragile: Array
+
+    @property
+    def thin(self) -> str:
+        """Why moderators have too few studies, the second half of a sentence; else empty."""
+        if self.n_studies >= STUDIES_PER_COEFFICIENT * self.n_tested:
+            return ""
+        share = format_number(self.n_studies / self.n_tested, 1).removesuffix(".0")
+        words = "the moderator" if self.n_tested == 1 else f"each of {self.n_tested} coefficients"
+        return f"{share} studies stand behind {words}, and {STUDIES_PER_COEFFICIENT} are needed"
+
+    def rests_on_one_study(self, contrasts: Array) -> bool:
+        """Return whether a single study decides contrasts on the basis, shape (q, p) or (p,)."""
+        rows = np.atleast_2d(contrasts)
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return bool((np.abs(rows @ self.fragile) > FRAGILE_SHARE).any())
+
+
+def judge_support(Q: Array, studies: NDArray[np.intp], n_studies: int, n_tested: int) -> Support:
+    """Find what rests on a single study, however the moderators are coded.
+
+    Parameters
+    ----------
+    Q
+        Orthonormal basis of the design, shape (k, p).
+    studies
+        Study number of each row, shape (k,).
+    n_studies, n_tested
+        As the attributes of ``Support``.
+
+    Notes
+    -----
+    Without study s the information is ``I − Q_s'Q_s``; its null directions are those that
+    only s informs.
+    """
+    p = Q.shape[1]
+    grams = np.empty((int(studies.max()) + 1, p, p))
+    for i in range(p):
+        for j in range(i + 1):
+            grams[:, i, j] = grams[:, j, i] = np.bincount(studies, Q[:, i] * Q[:, j])
+    values, vectors = np.linalg.eigh(grams)
+    study, direction = np.nonzero(values > 1 - FRAGILE_SHARE)
+    return Support(n_studies, n_tested, vectors[study, :, direction].T.reshape(p, -1))
 
 
 def withheld_reasons(
@@ -23,8 +89,7 @@ def withheld_reasons(
     *,
     tested: Mapping[str, bool],
     lone: Collection[str],
-    n_units: int,
-    unit: str,
+    support: Support,
     robust: bool,
 ) -> dict[str, str]:
     """Return why p-values are withheld.
@@ -36,28 +101,21 @@ def withheld_reasons(
     tested
         Term -> whether it belongs to a moderator.
     lone
-        Terms that rest on a single study.
-    n_units, unit
-        Number of independent units and what they are called.
+        Terms (``omnibus`` for the moderators' test) that a single study decides.
+    support
+        What the studies can carry.
     robust
         Whether degrees of freedom are Satterthwaite's.
 
     Returns
     -------
     dict
-        Term (``omnibus`` for the moderators' test) -> reason, the second half of a sentence.
+        Term -> reason, the second half of a sentence.
     """
     reasons: dict[str, str] = {}
-    n_tested = sum(tested.values())
-    if n_tested and n_units < STUDIES_PER_COEFFICIENT * n_tested:
-        share = format_number(n_units / n_tested, 1)
-        noun = "coefficient" if n_tested == 1 else "of the coefficients"
-        each = "the moderator" if n_tested == 1 else "each"
-        text = (
-            f"{share} {unit} stand behind {each} {noun}, and {STUDIES_PER_COEFFICIENT} are needed"
-        )
-        reasons = {term: text for term, is_tested in tested.items() if is_tested}
-        reasons[OMNIBUS] = text
+    if support.n_tested and support.thin:
+        names = [*(term for term, is_tested in tested.items() if is_tested), OMNIBUS]
+        reasons = dict.fromkeys(names, support.thin)
     if robust:
         df = dict(zip(coefficients["term"], coefficients["df"], strict=True))
         values = heterogeneity.set_index("parameter")["estimate"]
@@ -65,41 +123,18 @@ def withheld_reasons(
             df[OMNIBUS] = values["QM_df2"]
         for term, value in df.items():
             # the Hotelling test has no df at all where its approximation breaks down
-            low = value < MINIMUM_DF
-            if low:
-                known = f"only {format_df(max(value, 0.0))}" if np.isfinite(value) else "too few"
+            if value < MINIMUM_DF:
+                known = f"only {_below(value)}" if value > 0 else "no"
                 reasons[term] = (
                     f"it rests on {known} degrees of freedom, and {MINIMUM_DF:.0f} are needed"
                 )
-    return reasons | dict.fromkeys(lone, "a single study stands behind it")
+    return reasons | dict.fromkeys(lone, "a single study decides it")
 
 
-def lone_terms(design: Design, data: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Return terms, and names of levels, behind which a single study stands.
-
-    Parameters
-    ----------
-    design, data
-        Design and rows of the model.
-    """
-    studies = pd.factorize(data["study_id"])[0]
-
-    def alone(rows: NDArray[np.bool_]) -> bool:
-        return len(np.unique(studies[rows])) == 1
-
-    names = [
-        level.name
-        for level in design.levels
-        if alone((data[level.moderator] == level.value).to_numpy())
-    ]
-    references = {f"{name}={value}" for name, value in (design.references or {}).items()}
-    # every coefficient compares with the reference
-    if references & set(names):
-        return list(design.terms), names
-    terms = [
-        term for term, column in zip(design.terms, design.X.T, strict=True) if alone(column != 0)
-    ]
-    return terms, names
+def _below(df: float) -> str:
+    """Return degrees of freedom below the minimum, never rounded up to it."""
+    words = format_df(df)
+    return words if float(words) < MINIMUM_DF else format_number(np.floor(100 * df) / 100, 2)
 
 
 def withhold(

@@ -18,6 +18,7 @@ from alliance_meta.formatting import (
     join_words,
 )
 from alliance_meta.models.analysis import (
+    MERGED,
     AnalysisResult,
     analyse,
     fit_units,
@@ -75,6 +76,7 @@ SHRINKAGE_COLUMNS = ["study_id", "sample_id", "label", "estimate", "ci_low", "ci
 SWEEP_ALLIANCE = (0.7, 0.8, 0.9, 1.0)
 SWEEP_OUTCOME = (0.7, 0.8, 0.9, 1.0)
 
+# for correlations; effects on their own scale have no natural prior
 DEFAULT_PRIOR = {"prior": "half_normal", "scale": 0.25, "thresholds": (0.1, 0.2, 0.3)}
 
 TABLES = {
@@ -100,11 +102,14 @@ class Layers:
         Tests by resampling.
     sentences
         Layer -> sentences made from its tables.
+    prior
+        Settings of the Bayesian read-out; None without one.
     """
 
     tables: Mapping[str, pd.DataFrame]
     resampling: Resampling
     sentences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    prior: Mapping[str, Any] | None = None
 
 
 def compute_layers(
@@ -150,7 +155,7 @@ def compute_layers(
             sentences["hunter_schmidt"] = _psychometric(effects, result.spec, tables, files)
     if prior is not None and not result.spec.moderators and not result.spec.scale:
         sentences["posterior"] = _bayes(result, tables, prior, labels or {})
-    return Layers(tables, resampling, sentences)
+    return Layers(tables, resampling, sentences, prior)
 
 
 def _attenuation(
@@ -188,7 +193,7 @@ def _attenuation(
     return [
         *correction.sentences,
         f"The pooled correlation is {words('observed')} as observed and {words('corrected')} "
-        "corrected for unreliability of both measures.",
+        "corrected for unreliability.",
     ]
 
 
@@ -240,7 +245,7 @@ def _psychometric(
     tables["hunter_schmidt"] = tabulate_moments(outcome)[MOMENT_COLUMNS]
     lost = len(samples.left_out)
     notes = [f"{format_count(lost, 'sample')} without a size did not enter."] if lost else []
-    return [*describe_hunter_schmidt(outcome), *outcome.notes, *notes]
+    return [*describe_hunter_schmidt(outcome), *notes]
 
 
 def _bayes(
@@ -250,11 +255,20 @@ def _bayes(
     labels: Mapping[str, str],
 ) -> list[str]:
     """Fill in the posterior of one composite a sample."""
-    settings = {**DEFAULT_PRIOR, **prior}
     spec = result.spec
+    default = (
+        {"prior": "half_normal", "thresholds": ()} if spec.metric == "generic" else DEFAULT_PRIOR
+    )
+    settings = {**default, **prior}
     assert result.fitted is not None
     data = result.fitted.data
+    if settings["prior"] != "uniform" and "scale" not in settings:
+        return [
+            "No posterior: effects on their own scale need a scale for the prior of τ, such as "
+            "bayes: {scale: 0.5}."
+        ]
     units = make_units(data, replace(spec, model="aggregated"), ())
+    one = pd.Series(1, index=data.index)
     thresholds = np.asarray(settings["thresholds"], dtype=float)
     scale = float(settings["scale"]) if settings["prior"] != "uniform" else np.nan
     tau_prior = TauPrior(str(settings["prior"]), scale)
@@ -290,7 +304,7 @@ def _bayes(
             "shrinkage": posterior.shrinkage,
         }
     )
-    composites = len(units.data) < len(data)
+    composites = bool((units.data[MERGED] > 1).any() or data.get(MERGED, one).gt(1).any())
     return _posterior_sentences(tables, spec, tau_prior, composites=composites)
 
 
@@ -321,7 +335,7 @@ def _posterior_sentences(
     scale = "" if prior.family == "uniform" else f" with scale {prior.scale:g}"
     base = "one composite of each sample" if composites else "the effects"
     noun = "effect" if spec.metric == "generic" else "correlation"
-    level = format_number(100 * spec.ci_level, 0)
+    level = f"{100 * spec.ci_level:g}"
     mean, new, tau = (
         table.loc[table["parameter"] == name].iloc[0] for name in ("mean", "new_study", "tau")
     )

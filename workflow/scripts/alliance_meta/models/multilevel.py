@@ -1,5 +1,6 @@
 """Random intercepts for study and effect, with correlated sampling errors (three-level, CHE)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -538,7 +539,7 @@ class MultilevelFit:
         if not self.free[component]:
             return np.nan, np.nan
         lik, estimate = self.likelihood, float(self.theta[component])
-        limit = float(stats.chi2.ppf(ci_level, 1))
+        limit = math.sqrt(float(stats.chi2.ppf(ci_level, 1)))
         others = self.free.copy()
         others[component] = False
         warm = self.theta.copy()
@@ -548,7 +549,9 @@ class MultilevelFit:
             start = warm.copy()
             start[component] = value
             warm, at = lik.maximise(start, others, PROFILE_STEP_TOLERANCE)
-            return 2 * (self.log_likelihood - at.log_likelihood) - limit
+            # the root of the ratio is nearly a line, which the search for its zero likes
+            ratio = max(2 * (self.log_likelihood - at.log_likelihood), 0.0)
+            return math.sqrt(ratio) - limit
 
         scale = lik.spread() + float(lik.v.mean())
 
@@ -564,7 +567,7 @@ class MultilevelFit:
                 if step > LARGEST_SHARE * scale:
                     return low, np.nan
             return low, root(estimate, estimate + step)
-        except InestimableError:
+        except (InestimableError, np.linalg.LinAlgError):
             return np.nan, np.nan
 
     def study_estimates(self) -> tuple[Index, Index, Array, Array]:
@@ -638,7 +641,10 @@ def fit_multilevel(
     Pustejovsky & Tipton (2022).
     """
     likelihood = Likelihood(y, v, X, structure, rho, restricted=restricted)
-    theta, at = likelihood.search(free)
+    try:
+        theta, at = likelihood.search(free)
+    except np.linalg.LinAlgError as error:
+        raise InestimableError("the variance components cannot be told apart") from error
     bread = np.linalg.inv(at.information)
     coefficients = at.coefficients + likelihood.offset
     weights = np.empty(len(y))

@@ -444,8 +444,9 @@ def estimable_components(studies: Index, groups: Index) -> NDArray[np.bool_]:
 
 
 def _between_only(groups: Index) -> NDArray[np.bool_]:
-    n_groups = int(groups.max()) + 1
-    return np.repeat([True, False], n_groups)
+    """Return the same for independent effects: a group needs two, and there is no within."""
+    counts = np.bincount(groups)
+    return np.concatenate([counts > 1, np.zeros(len(counts), dtype=bool)])
 
 
 def component_rows(

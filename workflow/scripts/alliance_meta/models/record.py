@@ -1,5 +1,6 @@
 """The record of an analysis: everything a reader needs to trace or repeat it."""
 
+import math
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -76,8 +77,18 @@ def model_record(
         "references": dict(result.references),
         "set_apart": list(result.set_apart),
         "withheld": dict(result.withheld),
+        "prior": None if layers.prior is None else dict(layers.prior),
         **{name: to_records(table) for name, table in result.tables().items() if name in RECORDED},
+        # summary.csv has the columns of the contract; the record adds the df of each interval
+        "summary": [
+            {**row, "df": _finite(result.level_df.get(str(row["level"])))}
+            for row in to_records(result.summary)
+        ],
         "layers": {key: to_records(table) for key, table in layers.tables.items() if len(table)},
         "inputs": inputs,
         "versions": package_versions(),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -15,7 +15,7 @@ from alliance_meta.models.permutation import (
     permute_moderators,
 )
 from alliance_meta.models.pooling import PooledFit
-from alliance_meta.models.specification import InestimableError
+from alliance_meta.models.specification import MULTILEVEL_MODELS, InestimableError
 from alliance_meta.models.wild_bootstrap import wild_cluster_bootstrap
 
 Array = NDArray[np.float64]
@@ -52,6 +52,20 @@ class Resampling:
                 return float(found.iloc[0])
         return np.nan
 
+    def smallest_p(self, term: str) -> float:
+        """Return the smallest p-value that the test of a term can give; NaN without a test."""
+        for table, column, ways in (
+            (self.permutation, "permutations", 1),
+            (self.bootstrap, "replications", 2),
+        ):
+            found = table.loc[table["term"] == term]
+            if len(found):
+                row = found.iloc[0]
+                count = int(row[column])
+                # a pattern of signs and its mirror image give the same statistic
+                return ways / count if row["exact"] else 1 / (count + 1)
+        return np.nan
+
 
 def resample_tests(result: AnalysisResult, *, permutations: int, seed: int) -> Resampling:
     """Test the terms of an analysis by resampling.
@@ -77,8 +91,13 @@ def resample_tests(result: AnalysisResult, *, permutations: int, seed: int) -> R
         pd.DataFrame(columns=PERMUTATION_COLUMNS), pd.DataFrame(columns=BOOTSTRAP_COLUMNS)
     )
     fitted = result.fitted
-    if fitted is None or not permutations or result.spec.scale:
+    if fitted is None or not permutations:
         return nothing
+    spec = fitted.fit.spec
+    independent = spec.inference != "cr2" and spec.model not in MULTILEVEL_MODELS
+    if result.spec.scale or (independent and result.spec.separate_tau2):
+        note = "No test by resampling: there is none for models of the heterogeneity itself."
+        return Resampling(nothing.permutation, nothing.bootstrap, (note,))
     try:
         if fitted.fit.spec.inference == "cr2" or fitted.fit.components is not None:
             return _resample_clusters(fitted, nothing, permutations, seed)
@@ -120,7 +139,11 @@ def _resample_clusters(
         return Resampling(_permutation_table([*terms, OMNIBUS], test), nothing.bootstrap)
     robust = fitted.fit.robust
     if robust is None:
-        return nothing
+        note = (
+            "No test by resampling: where moderators vary within studies, the wild cluster "
+            "bootstrap needs inference 'cr2'."
+        )
+        return Resampling(nothing.permutation, nothing.bootstrap, (note,))
     unit = np.eye(X.shape[1])
     sets = [unit[[i]] for i in np.flatnonzero(tested)] if len(fitted.contrasts) else [unit]
     if len(fitted.contrasts):
@@ -151,7 +174,7 @@ def _terms(fitted: FittedModel) -> tuple[list[str], NDArray[np.bool_]]:
 
 def _independent_clusters(fitted: FittedModel) -> Index:
     components = fitted.fit.components
-    if components is not None and components.likelihood.structure.n_groups == 1:
+    if components is not None and fitted.fit.spec.model in MULTILEVEL_MODELS:
         return components.likelihood.structure.block_of_rows()
     return pd.factorize(fitted.data["study_id"])[0]
 

@@ -316,7 +316,8 @@ def study_table(
             level = np.full(len(study), "", dtype=object)
             sizes = data.groupby("study_id").size().loc[study].to_numpy()
     else:
-        study, sizes = names, np.ones(len(names), dtype=int)
+        study = names
+        sizes = data.get("merged_effects", pd.Series(1, index=data.index)).to_numpy(int)
         value, se = fit.shrunken_effects(data["yi"].to_numpy(float), data["vi"].to_numpy(float), X)
     df = fit.df_residual if spec.inference not in ("z", "cr2") else np.inf
     half = stats.t.isf((1 - spec.ci_level) / 2, df) * se

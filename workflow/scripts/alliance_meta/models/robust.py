@@ -11,6 +11,9 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 
+# a cluster that leaves less than this share of a direction fits it perfectly
+PERFECT_FIT = 1e-9
+
 
 class WaldTest(NamedTuple):
     """A test of several coefficients: F statistic, its two df, p-value."""
@@ -186,8 +189,11 @@ def cluster_robust(
         root = np.swapaxes(np.linalg.cholesky(phi), 1, 2)
         turned = np.swapaxes(root, 1, 2)
         B = root @ (phi - Xj @ bread @ np.swapaxes(Xj, 1, 2)) @ turned
-        scale = np.abs(root @ phi @ turned).max(axis=(1, 2))
-        E = turned @ (_inverse_root(B, scale) @ (root @ weighted[rows]))
+        # Φ − XMX' seen from Φ: what it leaves of each direction, whatever the variances
+        left = np.linalg.solve(turned, Xj)
+        remaining = np.eye(rows.shape[1]) - left @ bread @ np.swapaxes(left, 1, 2)
+        n_lost = (np.linalg.eigvalsh(remaining) < PERFECT_FIT).sum(axis=1)
+        E = turned @ (_inverse_root(B, n_lost) @ (root @ weighted[rows]))
         adjusted[rows] = E
         variance_blocks[numbers] = np.swapaxes(E, 1, 2) @ phi @ E
         design_blocks[numbers] = np.swapaxes(Xj, 1, 2) @ E
@@ -216,11 +222,18 @@ def _group_by_size(
     return groups
 
 
-def _inverse_root(matrices: Array, scales: Array) -> Array:
-    """Return the symmetric pseudo-inverse square roots, shape (m, n, n)."""
+def _inverse_root(matrices: Array, n_lost: NDArray[np.intp]) -> Array:
+    """Return the symmetric pseudo-inverse square roots, shape (m, n, n).
+
+    Parameters
+    ----------
+    matrices
+        Positive semi-definite, shape (m, n, n).
+    n_lost
+        How many of the smallest eigenvalues of each are zero but for rounding, shape (m,).
+    """
     values, vectors = np.linalg.eigh((matrices + np.swapaxes(matrices, 1, 2)) / 2)
-    # what is zero but for rounding of Φ − XMX' is a direction without information
-    keep = values > 1e-10 * scales[:, None]
+    keep = (np.arange(values.shape[1]) >= n_lost[:, None]) & (values > 0)
     powers = np.where(keep, 1 / np.sqrt(np.where(keep, values, 1.0)), 0.0)
     result: Array = (vectors * powers[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     return result

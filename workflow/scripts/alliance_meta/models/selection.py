@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from alliance_meta.formatting import format_count
-from alliance_meta.models.expressions import categorical_numbers, parse_where
+from alliance_meta.models.expressions import (
+    categorical_numbers,
+    formula_variables,
+    parse_where,
+)
 from alliance_meta.models.levels import describe_named, name_missing
 from alliance_meta.models.specification import ModelSpecification, SpecificationError
 
@@ -57,7 +61,9 @@ def select_rows(
     unknown = [v for v in variables if v not in effects.columns]
     if unknown:
         names = ", ".join(f"'{v}'" for v in unknown)
-        raise SpecificationError(f"there is no column {names}", setting="moderators")
+        own = set(unknown) & set(formula_variables(spec.moderators))
+        setting = "moderators" if own or not spec.scale else "scale"
+        raise SpecificationError(f"there is no column {names}", setting=setting)
     data = effects.loc[effects["exclude_reason"].isna()]
     if files is not None:
         data = data.loc[data["source_file"].isin(list(files))]
@@ -94,7 +100,7 @@ def select_rows(
             f"{' or '.join(variables)} and did not enter.",
         )
     data = data.loc[~incomplete].reset_index(drop=True)
-    for name in categorical_numbers(spec.moderators):
+    for name in {*categorical_numbers(spec.moderators), *categorical_numbers(spec.scale)}:
         if pd.api.types.is_numeric_dtype(data[name]):
             data[name] = data[name].map(_number_code).astype("str")
     return Selection(data, left_out, notes)

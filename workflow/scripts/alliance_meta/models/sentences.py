@@ -1,5 +1,6 @@
 """The sentences a paper would print, made from an analysis's tables."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ def describe_analysis(
         sentences.append(_heterogeneity_sentence(result, level_label))
     if result.spec.moderators:
         sentences += _moderator_sentences(result, level_label, p_words)
-        if OMNIBUS not in result.withheld and "QM_p" in set(result.heterogeneity["parameter"]):
+        if "QM_p" in set(result.heterogeneity["parameter"]):
             sentences += describe_comparisons(
                 result.comparisons, metric=result.spec.metric, level_label=level_label
             )
@@ -97,6 +98,10 @@ class _PWords:
         """Return the p-value by resampling; NaN if there is none."""
         return np.nan if self.resampling is None else self.resampling.p_value(term)
 
+    def can_reach(self, level: float, term: str) -> bool:
+        """Return whether the test by resampling has enough ways to fall below a level."""
+        return self.resampling is not None and self.resampling.smallest_p(term) < level
+
     def substitute(self, term: str) -> str:
         """Return "permutation p = .034 (10,000 permutations)"; "" if there is none."""
         if self.resampling is None or np.isnan(self.p_value(term)):
@@ -107,6 +112,8 @@ class _PWords:
         row = _row(table, "term", term)
         count = int(row["permutations" if noun == "permutations" else "replications"])
         extent = f"all {count:,} {noun}" if row["exact"] else f"{count:,} {noun}"
+        if not self.can_reach(SIGNIFICANCE_LEVEL, term):
+            extent += f", too few for any p below {format_p(self.resampling.smallest_p(term))[2:]}"
         return f"{kind} p {format_p(self.p_value(term))} ({extent})"
 
 
@@ -127,7 +134,7 @@ def _row(table: pd.DataFrame, key: str, value: str) -> pd.Series:
 
 
 def _ci_words(result: AnalysisResult) -> str:
-    return f"{format_number(100 * result.spec.ci_level, 0)} % CI"
+    return f"{100 * result.spec.ci_level:g} % CI"
 
 
 def _pooled_sentence(result: AnalysisResult, p_words: _PWords) -> str:
@@ -174,7 +181,7 @@ def _heterogeneity_sentence(result: AnalysisResult, level_label: Callable[[str],
     row = result.summary.iloc[0]
     interval = format_interval(row["pi_low"], row["pi_high"], metric)
     if interval and not result.spec.moderators:
-        level = format_number(100 * result.spec.ci_level, 0)
+        level = f"{100 * result.spec.ci_level:g}"
         noun = "effects" if metric == "generic" else "correlations"
         text += f"; {level} % of true {noun} in studies like these are expected in {interval}"
     return text + "."
@@ -198,7 +205,8 @@ def _variance_parts(values: pd.Series, level_label: Callable[[str], str]) -> lis
         stem, bracket, level = str(name).partition("[")
         if bracket and stem.startswith("tau2") and pd.notna(values[name]):
             kind = stem.removeprefix("tau2").replace("_", " ")
-            parts.append(f"τ²{kind} of {level_label(level[:-1])} = {number(values[name])}")
+            within = f"{kind} studies" if kind else ""
+            parts.append(f"τ²{within} of {level_label(level[:-1])} = {number(values[name])}")
     if pd.notna(values.get("LRT_separate_tau2_p")):
         df = format_df(values["LRT_separate_tau2_df"])
         statistic = format_number(values["LRT_separate_tau2"])
@@ -220,7 +228,9 @@ def _scale_sentence(result: AnalysisResult) -> str:
         test = f"F({df1}, {format_df(values['QS_df2'])}) = {format_number(values['QS'])}"
     p_value = values["QS_p"]
     if np.isnan(p_value):
-        return f"Whether the heterogeneity varied with {words} could not be tested."
+        reason = result.withheld.get("scale", "")
+        because = f", because {reason}" if reason else ""
+        return f"Whether the heterogeneity varied with {words} cannot be judged here{because}."
     clear = p_value < SIGNIFICANCE_LEVEL
     verb = "varied" if clear else "was not clearly seen to vary"
     return f"The heterogeneity {verb} with {words}, {test}, p {format_p(p_value)}."
@@ -243,7 +253,7 @@ def _moderator_sentences(
     else:
         test = f"F({df1}, {format_df(max(values['QM_df2'], 0.0))}) = {statistic}, {words}"
     p_value = values["QM_p"]
-    if np.isnan(p_value):
+    if np.isnan(p_value) and p_words.can_reach(SIGNIFICANCE_LEVEL, OMNIBUS):
         p_value = p_words.p_value(OMNIBUS)
     moderator = moderator_words(result.spec.moderators)
     levels = result.summary.iloc[1:]
@@ -282,7 +292,8 @@ def _slope_sentence(result: AnalysisResult, p_words: _PWords) -> str:
     parts = []
     for _, row in result.coefficients.iterrows():
         # terms of levels alone are told by the level means
-        if not any(name in row["term"] for name in result.continuous):
+        columns = re.sub(r"\[[^\]]*\]", "", row["term"])
+        if not any(re.search(rf"\b{re.escape(n)}\b", columns) for n in result.continuous):
             continue
         value = format_number(row["estimate"], 4)
         parts.append(f"{row['term']} b = {value}, {_test_words(row, p_words)}")

@@ -81,6 +81,10 @@ class ReportContent:
         Program -> version.
     caution
         What a reader must know before using the numbers; may be empty.
+    moderator_map
+        ``results/moderator_map.json``: ``moderators`` and ``sentences``.
+    moderator_pairs
+        ``results/moderator_map.csv``.
     """
 
     title: str
@@ -93,3 +97,5 @@ class ReportContent:
     input_hashes: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     caution: str = ""
+    moderator_map: Mapping[str, Any] = field(default_factory=dict)
+    moderator_pairs: pd.DataFrame = field(default_factory=pd.DataFrame)

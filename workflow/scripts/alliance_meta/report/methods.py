@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from alliance_meta.citations import short_citation
 from alliance_meta.figures.wording import humanise
 from alliance_meta.formatting import format_count, format_number, join_words
 from alliance_meta.report.content import AnalysisContent
+from alliance_meta.report.procedures import MULTILEVEL_MODELS, Part, describe_procedures
+from alliance_meta.report.sources import MethodSources
 from alliance_meta.report.tables import Cell, TableView, make_table, print_count
 from alliance_meta.report.wording import (
     CONVERSIONS,
@@ -21,10 +21,20 @@ from alliance_meta.report.wording import (
     describe_level_of_confidence,
 )
 
-METHOD_REFERENCES_FILE = Path(__file__).parent / "styles" / "method_references.json"
-
 # settings that decide how an analysis is computed
-_SETTINGS = ("model", "tau2", "inference", "metric", "rho", "ci_level", "prediction")
+_SETTINGS = (
+    "model",
+    "tau2",
+    "inference",
+    "metric",
+    "rho",
+    "ci_level",
+    "prediction",
+    "separate_tau2",
+    "scale",
+    "attenuation",
+    "reliability",
+)
 
 _TAU2 = {
     "DL": ("the DerSimonian–Laird estimator", "dersimonian1986"),
@@ -49,36 +59,14 @@ class MethodGroup:
 
 @dataclass(frozen=True)
 class Methods:
-    """What holds for all analyses, and for each group of them; a lone group has no entry."""
+    """What holds for all analyses, for each group of them, and what was done beside the models.
+
+    A lone group has no entry.
+    """
 
     common: tuple[str, ...]
     groups: tuple[MethodGroup, ...]
-
-
-@dataclass
-class MethodSources:
-    """The methods' own references; keeps track of which are cited."""
-
-    items: Mapping[str, Mapping[str, Any]]
-    cited: set[str] = field(default_factory=set)
-
-    @classmethod
-    def load(cls) -> "MethodSources":
-        """Read the references that ship with the package."""
-        items = json.loads(METHOD_REFERENCES_FILE.read_text(encoding="utf-8"))
-        return cls({item["id"]: item for item in items})
-
-    def cite(self, *keys: str) -> str:
-        """Return "(Fisher, 1921; Hedges, 1983)"; "" without keys."""
-        if not keys:
-            return ""
-        self.cited.update(keys)
-        parts = [", ".join(short_citation(self.items[key])) for key in sorted(keys)]
-        return f"({'; '.join(parts)})"
-
-    def cited_items(self) -> list[Mapping[str, Any]]:
-        """Return the CSL-JSON items cited so far."""
-        return [self.items[key] for key in sorted(self.cited)]
+    procedures: tuple[Part, ...] = ()
 
 
 def describe_methods(analyses: Iterable[AnalysisContent], sources: MethodSources) -> Methods:
@@ -91,23 +79,28 @@ def describe_methods(analyses: Iterable[AnalysisContent], sources: MethodSources
     sources
         Gives the citations, and keeps what was cited.
     """
-    alike: dict[tuple[object, ...], list[AnalysisContent]] = {}
+    analyses = list(analyses)
+    alike: dict[str, list[AnalysisContent]] = {}
     for analysis in analyses:
         spec = analysis.model["specification"]
-        alike.setdefault(tuple(spec[name] for name in _SETTINGS), []).append(analysis)
+        key = json.dumps([spec[name] for name in _SETTINGS], sort_keys=True, default=str)
+        alike.setdefault(key, []).append(analysis)
     told = [(members, _describe(members, sources)) for members in alike.values()]
     if not told:
         return Methods((), ())
     common = [s for s in told[0][1] if all(s in sentences for _, sentences in told)]
+    titles = [members[0].model["model_label"].split(",")[0] for members, _ in told]
     groups = [
         MethodGroup(
-            capitalise(members[0].model["model_label"].split(",")[0]),
+            # the whole label where its first words name several groups
+            capitalise(title if titles.count(title) == 1 else members[0].model["model_label"]),
             tuple(member.title for member in members),
             tuple(s for s in sentences if s not in common),
         )
-        for members, sentences in told
+        for title, (members, sentences) in zip(titles, told, strict=True)
     ]
-    return Methods(tuple(common), tuple(groups) if len(groups) > 1 else ())
+    procedures = describe_procedures(analyses, sources)
+    return Methods(tuple(common), tuple(groups) if len(groups) > 1 else (), procedures)
 
 
 def _describe(members: Sequence[AnalysisContent], sources: MethodSources) -> list[str]:
@@ -118,13 +111,9 @@ def _describe(members: Sequence[AnalysisContent], sources: MethodSources) -> lis
         *_describe_model(spec, sources),
         *_describe_inference(spec, sources, moderated=moderated),
         _describe_intervals(spec, sources),
+        _describe_variance_intervals(members, sources),
+        _describe_shares(members, sources),
     ]
-    if moderated:
-        sentences.append(
-            "Moderators entered as predictors of the effect size. Categories are compared with a "
-            "reference level. A level with effects from fewer than two studies is shown but not "
-            "tested."
-        )
     return [sentence for sentence in sentences if sentence]
 
 
@@ -149,6 +138,8 @@ def _describe_model(spec: Mapping[str, Any], sources: MethodSources) -> list[str
             "model); differences between them count as sampling error.",
             f"{weights}.",
         ]
+    if spec["model"] in MULTILEVEL_MODELS:
+        return _describe_levels(spec, sources)
     random = (
         "True values were allowed to differ from study to study (random-effects model); the "
         "pooled estimate is their mean."
@@ -169,35 +160,83 @@ def _describe_model(spec: Mapping[str, Any], sources: MethodSources) -> list[str
         )
     elif spec["model"] == "random_effects":
         sentences.append("Each effect was taken as independent of the others.")
-    if spec["tau2"] in _TAU2:
+    if spec["scale"]:
+        words, _ = _TAU2.get(spec["tau2"], (spec["tau2"], ""))
+        sentences.append(
+            "The variance between studies (τ²) was allowed to vary with features of studies: its "
+            f"logarithm follows {_formula_words(spec['scale'])} (location–scale model), fitted by "
+            f"{words} {sources.cite('viechtbauer2022')}."
+        )
+    elif spec["tau2"] in _TAU2:
         words, key = _TAU2[spec["tau2"]]
         sentences.append(
             f"The variance between studies (τ²) was estimated by {words} {sources.cite(key)}."
         )
     elif spec["tau2"]:
         sentences.append(f"The variance between studies (τ²) was estimated by {spec['tau2']}.")
+    if spec["separate_tau2"]:
+        sentences.append("Each level of the moderator has a τ² of its own.")
     return sentences
+
+
+def _describe_levels(spec: Mapping[str, Any], sources: MethodSources) -> list[str]:
+    """Describe a model with variances between and within studies."""
+    rho = format_number(spec["rho"], 2, leading_zero=False)
+    sentences = [
+        "True values were allowed to differ between studies and, within a study, between its "
+        "effects: a three-level model with random intercepts for study and effect "
+        f"{sources.cite('konstantopoulos2011', 'vandennoortgate2013')}. The pooled estimate is the "
+        "mean of the true values."
+    ]
+    if spec["model"] == "che":
+        sentences.append(
+            "Sampling errors of effects from one sample were assumed to correlate at "
+            f"ρ = {rho} (correlated and hierarchical effects; CHE) "
+            f"{sources.cite('pustejovsky2022')}."
+        )
+    else:
+        sentences.append("Sampling errors were taken as independent of each other.")
+    words, _ = _TAU2.get(spec["tau2"], (spec["tau2"], ""))
+    sentences.append(f"Both variances were estimated by {words}.")
+    if spec["separate_tau2"]:
+        sentences.append("Each level of the moderator has variances of its own.")
+    return sentences
+
+
+def _formula_words(formula: str) -> str:
+    terms = [term.strip() for term in formula.split("+")]
+    if all(term.isidentifier() for term in terms):
+        return join_words([humanise(term) for term in terms])
+    return f"the terms {formula}"
 
 
 def _describe_inference(
     spec: Mapping[str, Any], sources: MethodSources, *, moderated: bool
 ) -> list[str]:
     if spec["inference"] == "cr2":
+        keys = ["tipton2015"]
+        if spec["model"] in MULTILEVEL_MODELS:
+            keys.append("pustejovsky2018")
         text = (
-            "Standard errors are robust to dependence within a study (CR2), with Satterthwaite "
-            f"degrees of freedom {sources.cite('tipton2015')}."
+            "Standard errors are robust to dependence within a study, whatever its form (CR2, "
+            "clustered on study), with Satterthwaite degrees of freedom "
+            f"{sources.cite(*keys)}."
         )
         if moderated:
             text += (
                 " Several coefficients were tested together by the approximate Hotelling test "
+                "(HTZ) "
                 f"{sources.cite('tipton2015b')}."
             )
         return [text]
-    if spec["inference"] == "knapp_hartung":
-        return [
+    if spec["inference"] in ("knapp_hartung", "knapp_hartung_conservative"):
+        text = (
             "Tests and confidence intervals use the Knapp–Hartung adjustment, which takes the "
             f"uncertainty of τ² into account {sources.cite('knapp2003')}."
-        ]
+        )
+        if spec["inference"] == "knapp_hartung_conservative":
+            text += " It was never allowed to make a standard error smaller."
+        return [text]
     if spec["inference"] == "t":
         return ["Tests and confidence intervals use the t distribution."]
     return ["Tests and confidence intervals use the normal distribution."]
@@ -212,10 +251,36 @@ def _describe_intervals(spec: Mapping[str, Any], sources: MethodSources) -> str:
         df = "with the degrees of freedom of"
     else:
         df = "with the degrees of freedom of the test of the mean, after"
+    text += (
+        " Prediction intervals (PI) of the same level show where the true value of a further "
+        f"study like these is expected, {df} Higgins et al. "
+        f"{sources.cite('higgins2009').replace('Higgins et al., ', '')}"
+    )
+    if spec["model"] in MULTILEVEL_MODELS:
+        text += "; the variances between and within studies both enter"
+    return f"{text}."
+
+
+def _describe_variance_intervals(members: Sequence[AnalysisContent], sources: MethodSources) -> str:
+    spec = members[0].model["specification"]
+    rows = (row for member in members for row in member.model["heterogeneity"])
+    if not any(r["parameter"].startswith("tau2") and r.get("ci_low") is not None for r in rows):
+        return ""
+    if spec["model"] in MULTILEVEL_MODELS or spec["separate_tau2"]:
+        return "Confidence intervals of the variances rest on the profile likelihood."
     return (
-        f"{text} Prediction intervals (PI) of the same level show where the true value of a "
-        f"further study like these is expected, {df} Higgins et al. "
-        f"{sources.cite('higgins2009').replace('Higgins et al., ', '')}."
+        "Confidence intervals of τ² come from the Q-profile method "
+        f"{sources.cite('viechtbauer2007')}."
+    )
+
+
+def _describe_shares(members: Sequence[AnalysisContent], sources: MethodSources) -> str:
+    rows = (row for member in members for row in member.model["heterogeneity"])
+    if not any(row["parameter"] == "I2_between" for row in rows):
+        return ""
+    return (
+        "I² was split into a share between studies and a share within studies "
+        f"{sources.cite('nakagawa2012')}."
     )
 
 

@@ -18,20 +18,27 @@ from alliance_meta.problems import NOTE_PREFIX
 from alliance_meta.report.bibliography import Reference, format_references
 from alliance_meta.report.content import AnalysisContent, ReportContent
 from alliance_meta.report.effects import StudyNames, excluded_table, included_table
+from alliance_meta.report.heterogeneity import further_table, heterogeneity_table
+from alliance_meta.report.inference import (
+    coefficient_table,
+    collinearity_table,
+    comparison_table,
+    scale_table,
+)
+from alliance_meta.report.layers import LayerView, study_table, view_layers
 from alliance_meta.report.methods import (
-    MethodSources,
     conversion_table,
     describe_data,
     describe_methods,
     describe_software,
     flag_table,
 )
+from alliance_meta.report.moderators import view_moderator_map
 from alliance_meta.report.pictures import Picture, embed_pages
+from alliance_meta.report.sources import MethodSources
 from alliance_meta.report.tables import (
     TableView,
     code_tables,
-    coefficient_table,
-    heterogeneity_table,
     left_out_table,
     notes_table,
     number,
@@ -49,6 +56,11 @@ from alliance_meta.report.wording import (
 
 # features whose counts every reader sees; those of the others are folded
 MAIN_FEATURES = ("instrument", "rater", "timing", "outcome_domain")
+
+# tables of an analysis that are files for every analysis
+MAIN_TABLES = ("summary", "heterogeneity", "coefficients", "included_effects", "left_out_effects")
+# and those that are worth naming only where they have rows
+FURTHER_TABLES = ("comparisons", "collinearity", "scale_coefficients", "study_estimates")
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -74,6 +86,7 @@ class AnalysisView:
     model_label: str
     where: str
     moderators: str
+    scale: str
     reference_levels: tuple[str, ...]
     failure: str
     sentences: tuple[str, ...]
@@ -81,9 +94,11 @@ class AnalysisView:
     figures: tuple[FigureView, ...]
     summary: TableView
     heterogeneity: TableView
-    coefficients: TableView
+    folded: tuple[tuple[str, TableView, str], ...]
+    layers: tuple[LayerView, ...]
     left_out: TableView
     n_included: str
+    folder: str
     files: tuple[str, ...]
 
 
@@ -92,6 +107,7 @@ class KeyResult:
     """The first analysis in one sentence and, if there is an estimate, in big numbers."""
 
     title: str
+    model_label: str
     sentence: str
     symbol: str
     value: str
@@ -153,6 +169,7 @@ def render_report(content: ReportContent, codebook: Codebook | None = None) -> s
         "software": describe_software(content.versions),
         "overview": overview_table(anchored) if len(analyses) > 1 else None,
         "analyses": analyses,
+        "moderator_map": view_moderator_map(content.moderator_map, content.moderator_pairs, labels),
         "effects": included_table(effects, names, labels, metric=metric, ci_level=ci_level),
         "excluded": excluded_table(excluded, names, labels),
         "references": references,
@@ -162,6 +179,7 @@ def render_report(content: ReportContent, codebook: Codebook | None = None) -> s
         "versions": pair_table("Programs", ("Program", "Version"), content.versions),
         "inputs": pair_table("Files that went in", ("File", "SHA-256"), content.input_hashes),
         "correlation": is_correlation(metric),
+        "used": _used_terms(content.analyses),
         "percent": describe_level_of_confidence(ci_level),
     }
     return _environment().get_template("page.html.j2").render(page)
@@ -207,46 +225,77 @@ def _cite_studies(content: ReportContent) -> tuple[StudyNames, list[ReferenceEnt
 def _view_analyses(analyses: Sequence[AnalysisContent], labels: Labels) -> list[AnalysisView]:
     views: list[AnalysisView] = []
     taken: set[str] = set()
+    said: set[str] = set()
     for index, content in enumerate(analyses, start=1):
         slug = re.sub(r"[^a-z0-9]+", "-", content.name.lower()).strip("-") or str(index)
         anchor = f"analysis-{slug}"
         if anchor in taken:
             anchor = f"{anchor}-no-{index}"
         taken.add(anchor)
-        views.append(_view_analysis(anchor, content, labels))
+        views.append(_view_analysis(anchor, content, labels, said))
     return views
 
 
-def _view_analysis(anchor: str, content: AnalysisContent, labels: Labels) -> AnalysisView:
+def _view_analysis(
+    anchor: str, content: AnalysisContent, labels: Labels, said: set[str]
+) -> AnalysisView:
     model = content.model
     spec = model["specification"]
     names = [row["term"] for row in model["coefficients"] if "[" in row["term"]]
     names += [row["level"] for row in model["summary"] if "=" in row["level"]]
-    folder = f"results/{content.name}"
-    tables = ("summary", "heterogeneity", "coefficients", "included_effects", "left_out_effects")
+    on_resampling = model["layer_sentences"].get("resampling", ())
+    folded = (
+        ("Coefficients of the model", coefficient_table(model, labels), ""),
+        ("Levels compared pairwise", comparison_table(model, labels), ""),
+        ("What the heterogeneity goes with", scale_table(model, labels), ""),
+        ("Overlap of the moderators", collinearity_table(model, labels), ""),
+        ("Further measures of heterogeneity and fit", further_table(model, labels), ""),
+        ("Estimated true values of the studies", study_table(model, labels), "studies"),
+    )
     return AnalysisView(
         anchor=anchor,
         title=content.title,
         model_label=model["model_label"],
         where=spec["where"] or "",
         moderators=spec["moderators"] or "",
+        scale=spec["scale"] or "",
         reference_levels=tuple(
             labels.level(f"{column}={level}") for column, level in model["references"].items()
         ),
         failure=model["failure"],
-        sentences=tuple(model["sentences"]),
+        sentences=tuple(
+            labels.sentence(sentence, names) for sentence in (*model["sentences"], *on_resampling)
+        ),
         warnings=tuple(labels.sentence(warning, names) for warning in model["warnings"]),
         figures=tuple(
             FigureView(figure.title, figure.caption, tuple(embed_pages(figure)), figure.files)
             for figure in content.figures
         ),
         summary=summary_table(model, labels),
-        heterogeneity=heterogeneity_table(model),
-        coefficients=coefficient_table(model, labels),
+        heterogeneity=heterogeneity_table(model, labels),
+        folded=tuple((words, table, kind) for words, table, kind in folded if table.rows),
+        layers=view_layers(model, labels, said),
         left_out=left_out_table(content.left_out),
         n_included=_count_included(content.included),
-        files=tuple(f"{folder}/{name}.csv" for name in tables),
+        folder=f"results/{content.name}/",
+        files=tuple(f"{name}.csv" for name in _table_names(model)),
     )
+
+
+def _table_names(model: Mapping[str, Any]) -> list[str]:
+    further = [name for name in FURTHER_TABLES if model[name]]
+    return [*MAIN_TABLES, *further, *sorted(model["layers"])]
+
+
+def _used_terms(analyses: Sequence[AnalysisContent]) -> set[str]:
+    """Return which of the words that need explaining the page uses."""
+    used = set()
+    for analysis in analyses:
+        model = analysis.model
+        used |= set(model["layers"])
+        used |= {name for name in ("withheld", "collinearity", "comparisons") if model[name]}
+        used |= {str(model["specification"]["model"])}
+    return used
 
 
 def _count_included(included: pd.DataFrame) -> str:
@@ -271,6 +320,7 @@ def _key_result(content: AnalysisContent) -> KeyResult:
     )
     return KeyResult(
         title=content.title,
+        model_label=model["model_label"],
         sentence=next(iter(model["sentences"]), ""),
         symbol=name_effect(metric),
         value=format_effect(estimate, metric) if shown else "",

@@ -1,20 +1,17 @@
 """Tables of the page: what stands in each cell, before any markup."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from alliance_meta.formatting import (
-    format_df,
-    format_interval,
-    format_number,
-    format_p,
-    join_words,
-)
+from alliance_meta.formatting import format_df, format_interval, format_number
 from alliance_meta.report.content import AnalysisContent
+from alliance_meta.report.testing import OMNIBUS, TestResults, parameters, print_test
 from alliance_meta.report.wording import (
+    EMPTY,
     OVERALL,
     Labels,
     capitalise,
@@ -25,42 +22,18 @@ from alliance_meta.report.wording import (
 
 Record = Mapping[str, Any]
 
-EMPTY = "–"
 # longer lists of codes end in a row that counts the rest
 MAXIMUM_CODES = 12
-
-HETEROGENEITY_WORDS = {
-    "tau2": ("τ²", "variance of the true values between studies"),
-    "tau2_between": ("τ² between studies", "variance of the true values between studies"),
-    "tau2_within": ("τ² within studies", "variance of the true values within a study"),
-    "tau2_without_moderators": (
-        "τ² without moderators",
-        "variance of the true values between studies before moderators; R² is the share of it "
-        "that they explain",
-    ),
-    "tau": ("τ", "standard deviation of the true values, on the scale of the analysis"),
-    "I2": ("I²", "share of the observed variation that is not sampling error"),
-    "I2_between": ("I² between studies", "share of the variation that lies between studies"),
-    "I2_within": ("I² within studies", "share of the variation that lies within studies"),
-    "I2_Q": ("I² (from Q)", "the same share, worked out from Q"),
-    "H2": ("H²", "observed variation relative to sampling error alone"),
-    "Q": ("Q", "test of whether sampling error alone explains the variation"),
-    "R2": ("R²", "share of τ² that goes with the moderators"),
-    "QM": ("Test of moderators", "joint test of all moderator coefficients"),
-    "log_likelihood": ("Log-likelihood", "fit of the model"),
-}
-# printed inside the row of the statistic they belong to
-_PARTS_OF_TESTS = ("Q_df", "Q_p", "QM_df1", "QM_df2", "QM_p")
-_PERCENTAGES = ("I2", "I2_between", "I2_within", "I2_Q", "R2")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, a second line, and where the text leads (already safe)."""
+    """One cell: its text, a second line, where the text leads (already safe), and its look."""
 
     text: str
     detail: str = ""
     href: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,12 +46,18 @@ class Heading:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table as the page prints it; the first cell of each row is the row's heading."""
+    """A table as the page prints it; the first cell of each row is the row's heading.
+
+    ``model`` names the model behind the numbers, below the caption; ``notes`` stand below the
+    table.
+    """
 
     caption: str
     headings: tuple[Heading, ...]
     rows: tuple[tuple[Cell, ...], ...]
     wide: bool = False
+    model: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def number(value: Any) -> float:
@@ -103,6 +82,8 @@ def make_table(
     rows: Iterable[Sequence[str | Cell]],
     *,
     wide: bool = False,
+    model: str = "",
+    notes: Iterable[str] = (),
 ) -> TableView:
     """Build a table from texts; a heading that starts with "#" is of a column of numbers."""
     return TableView(
@@ -110,7 +91,21 @@ def make_table(
         tuple(Heading(text.removeprefix("#"), text.startswith("#")) for text in headings),
         tuple(tuple(c if isinstance(c, Cell) else Cell(c) for c in row) for row in rows),
         wide,
+        model,
+        tuple(notes),
     )
+
+
+def print_df(value: Any) -> str:
+    """Print degrees of freedom; an en dash if there are none, as with the normal distribution."""
+    df = number(value)
+    return EMPTY if pd.isna(df) else format_df(df)
+
+
+def describe_model(model: Record, *, short: bool = False) -> str:
+    """Return the model as the line below a caption names it; short: without its settings."""
+    label = str(model["model_label"])
+    return f"Model: {label.split(',')[0] if short else label}"
 
 
 def overview_table(analyses: Sequence[tuple[str, AnalysisContent]]) -> TableView:
@@ -119,24 +114,24 @@ def overview_table(analyses: Sequence[tuple[str, AnalysisContent]]) -> TableView
     ci = describe_level_of_confidence(levels.pop()) + " " if len(levels) == 1 else ""
     symbols = {name_effect(c.model["specification"]["metric"]) for _, c in analyses}
     symbol = capitalise(symbols.pop()) if len(symbols) == 1 else "Estimate"
+    models = Counter(c.model["model_label"] for _, c in analyses)
+    usual, _ = models.most_common(1)[0]
     rows = []
     for anchor, content in analyses:
         model = content.model
         metric = model["specification"]["metric"]
         row: Record = next(iter(model["summary"]), {})
-        values = _parameters(model)
-        moderators = model["specification"]["moderators"] or ""
-        test = "p " + format_p(values["QM_p"]) if "QM_p" in values else EMPTY
-        i2 = values.get("I2")
+        i2 = parameters(model).get("I2")
+        name = "" if model["model_label"] == usual else _tell_apart(model, usual)
         rows.append(
             (
-                Cell(content.title, href=f"#{anchor}"),
+                Cell(content.title, name, f"#{anchor}"),
                 "no estimate" if model["failure"] else _estimate(row, metric),
                 EMPTY if model["failure"] else _interval(row, "pi", metric),
                 print_count(row.get("k_studies")),
                 print_count(row.get("k_effects")),
                 EMPTY if i2 is None else f"{format_number(i2, 0)} %",
-                test if moderators else EMPTY,
+                _moderator_test(model),
             )
         )
     headings = (
@@ -148,35 +143,56 @@ def overview_table(analyses: Sequence[tuple[str, AnalysisContent]]) -> TableView
         "#I²",
         "#Moderator test",
     )
-    return make_table("All analyses at a glance", headings, rows, wide=True)
+    shared = f"Model: {usual}"
+    if len(models) > 1:
+        shared += "; where a row names a model, that one"
+    return make_table("All analyses at a glance", headings, rows, wide=True, model=shared)
+
+
+def _tell_apart(model: Record, usual: str) -> str:
+    """Return the short name of a model, or the whole one if the usual model shares the short."""
+    same = str(model["model_label"]).split(",")[0] == usual.split(",")[0]
+    return describe_model(model, short=not same)
+
+
+def _moderator_test(model: Record) -> Cell:
+    """Return the test of moderators: its statistic, and below it its p-values."""
+    text = print_test("QM", parameters(model))
+    tests = TestResults.of(model)
+    if not model["specification"]["moderators"] or not (text or OMNIBUS in tests.withheld):
+        return Cell(EMPTY)
+    p_words = tests.describe_p(OMNIBUS, parameters(model).get("QM_p"))
+    if not text:
+        return Cell("not defined", p_words)
+    return Cell(text, p_words)
 
 
 def summary_table(model: Record, labels: Labels) -> TableView:
     """Return estimates overall and by level."""
     spec = model["specification"]
     metric, percent = spec["metric"], describe_level_of_confidence(spec["ci_level"])
+    df = [_summary_df(row, model) for row in model["summary"]]
+    with_df = any(known is not None for known in df)
     rows = []
-    for row in model["summary"]:
+    for row, row_df in zip(model["summary"], df, strict=True):
         details = []
         if row["level"] in model["set_apart"]:
             details.append("too few studies, shown but not tested")
         column, _, code = str(row["level"]).partition("=")
         if code and model["references"].get(column) == code:
             details.append("reference level")
-        rows.append(
-            (
-                Cell(labels.level(row["level"]), ", ".join(details)),
-                _estimate(row, metric),
-                _interval(row, "pi", metric),
-                print_count(row["k_studies"]),
-                print_count(row["k_samples"]),
-                print_count(row["k_effects"]),
-                print_count(row["n_total"]),
-            )
-        )
+        cells: list[str | Cell] = [
+            Cell(labels.level(row["level"]), ", ".join(details)),
+            _estimate(row, metric),
+            *([print_df(row_df)] if with_df else []),
+            _interval(row, "pi", metric),
+            *(print_count(row[key]) for key in ("k_studies", "k_samples", "k_effects", "n_total")),
+        ]
+        rows.append(cells)
     headings = (
         "Level",
         f"#{capitalise(name_effect(metric))} [{percent} CI]",
+        *(["#df"] if with_df else []),
         f"#{percent} PI",
         "#Studies",
         "#Samples",
@@ -186,7 +202,17 @@ def summary_table(model: Record, labels: Labels) -> TableView:
     # OVERALL is always the first row
     several = [row for row in model["summary"] if row["level"] != OVERALL]
     caption = "Estimates overall and by level" if several else "Pooled estimate"
-    return make_table(caption, headings, rows)
+    return make_table(caption, headings, rows, model=describe_model(model))
+
+
+def _summary_df(row: Record, model: Record) -> Any:
+    """Return a level's degrees of freedom; without moderators they are the intercept's."""
+    if row.get("df") is not None:
+        return row["df"]
+    spec = model["specification"]
+    if row["level"] != OVERALL or spec["moderators"] or spec["scale"] or not model["coefficients"]:
+        return None
+    return model["coefficients"][0]["df"]
 
 
 def _estimate(row: Record, metric: str) -> str:
@@ -197,97 +223,6 @@ def _estimate(row: Record, metric: str) -> str:
 def _interval(row: Record, kind: str, metric: str) -> str:
     low, high = number(row.get(f"{kind}_low")), number(row.get(f"{kind}_high"))
     return format_interval(low, high, metric) or EMPTY
-
-
-def _parameters(model: Record) -> dict[str, float]:
-    values = {row["parameter"]: number(row["estimate"]) for row in model["heterogeneity"]}
-    return {key: value for key, value in values.items() if not pd.isna(value)}
-
-
-def heterogeneity_table(model: Record) -> TableView:
-    """Return how much results differ; degrees of freedom and p stand with their test."""
-    metric = model["specification"]["metric"]
-    values = _parameters(model)
-    rows = []
-    for record in model["heterogeneity"]:
-        name = record["parameter"]
-        if name in _PARTS_OF_TESTS or name not in values:
-            continue
-        symbol, meaning = HETEROGENEITY_WORDS.get(name, (name, ""))
-        low, high = number(record.get("ci_low")), number(record.get("ci_high"))
-        interval = "" if pd.isna(low) or pd.isna(high) else _range(name, low, high, metric)
-        rows.append((symbol, _parameter(name, values, metric), interval or EMPTY, meaning))
-    percent = describe_level_of_confidence(model["specification"]["ci_level"])
-    kind = "Residual heterogeneity" if model["specification"]["moderators"] else "Heterogeneity"
-    headings = ("Measure", "#Value", f"#{percent} CI", "What it is")
-    return make_table(kind, headings, rows)
-
-
-def _parameter(name: str, values: Mapping[str, float], metric: str) -> str:
-    if name == "Q" and "Q_df" in values:
-        return _with_p(f"({format_df(values['Q_df'])}) = {format_number(values['Q'])}", "Q", values)
-    if name == "QM" and "QM_df1" in values:
-        df = format_df(values["QM_df1"])
-        symbol = "QM"
-        if "QM_df2" in values:
-            symbol, df = "F", f"{df}, {format_df(values['QM_df2'])}"
-        return _with_p(f"{symbol}({df}) = {format_number(values['QM'])}", "QM", values)
-    return _print_parameter(name, values[name], metric)
-
-
-def _with_p(text: str, name: str, values: Mapping[str, float]) -> str:
-    text = name + text if text.startswith("(") else text
-    p_value = values.get(f"{name}_p")
-    return text if p_value is None else f"{text}, p {format_p(p_value)}"
-
-
-def _print_parameter(name: str, value: float, metric: str) -> str:
-    if name in _PERCENTAGES:
-        return f"{format_number(value, 0)} %"
-    if name.startswith("tau"):
-        return format_number(value, 3, leading_zero=metric == "generic")
-    return format_number(value)
-
-
-def _range(name: str, low: float, high: float, metric: str) -> str:
-    return f"[{_print_parameter(name, low, metric)}, {_print_parameter(name, high, metric)}]"
-
-
-def coefficient_table(model: Record, labels: Labels) -> TableView:
-    """Return the coefficients on the scale of the analysis."""
-    spec = model["specification"]
-    scale = {"fisher_z": "Fisher's z", "r": "correlations"}.get(spec["metric"], "the effects")
-    percent = describe_level_of_confidence(spec["ci_level"])
-    rows = []
-    for row in model["coefficients"]:
-        estimate, low, high = (number(row[key]) for key in ("estimate", "ci_low", "ci_high"))
-        # slopes per year or per percent are small
-        digits = 4 if abs(estimate) < 0.01 else 3
-        interval = ""
-        if not pd.isna(low) and not pd.isna(high):
-            interval = f"[{format_number(low, digits)}, {format_number(high, digits)}]"
-        df = number(row["df"])
-        rows.append(
-            (
-                _term(row["term"], model, labels),
-                format_number(estimate, digits),
-                format_number(number(row["se"]), digits),
-                format_number(number(row["statistic"])),
-                EMPTY if pd.isna(df) else format_df(df),
-                format_p(number(row["p_value"])).removeprefix("= "),
-                interval or EMPTY,
-            )
-        )
-    headings = ("Term", "#b", "#SE", "#t or z", "#df", "#p", f"#{percent} CI")
-    return make_table(f"Coefficients, on the scale of {scale}", headings, rows)
-
-
-def _term(term: str, model: Record, labels: Labels) -> Cell:
-    if term != "Intercept":
-        return Cell(labels.term(term))
-    levels = [labels.level(f"{column}={level}") for column, level in model["references"].items()]
-    name = "Intercept" if model["specification"]["moderators"] else "Pooled mean"
-    return Cell(name, f"for {join_words(levels)}" if levels else "")
 
 
 def left_out_table(left_out: pd.DataFrame) -> TableView:

@@ -4,12 +4,15 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from alliance_meta.codebook import Codebook
 from alliance_meta.figures.wording import humanise
 from alliance_meta.formatting import MINUS, format_effect, format_interval
 
 OVERALL = "overall"
+# stands in a cell that has no number
+EMPTY = "–"
 
 # how an effect became a correlation: what was done, keys of styles/method_references.json
 CONVERSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -69,6 +72,10 @@ FLAGS = {
     "correction_not_undone": "small-sample correction could not be undone",
 }
 
+# ‘client’ and 'client', but no apostrophe
+_QUOTED = re.compile(r"‘([^‘’]*)’|(?<![\w'])'([^']+)'(?!\w)")
+# "rater: ‘supervisor’ (1 study) was counted under ‘other’", as notes on merged levels read
+_MERGED = re.compile(r"(?P<column>\w+(?: \w+)*): (?=[‘“])")
 _CATEGORY = re.compile(r"(?:C\()?(?P<name>\w+)(?:[,)][^\[]*)?\[(?:T\.)?(?P<level>.+)\]")
 
 
@@ -106,7 +113,7 @@ def describe_level_of_confidence(ci_level: float) -> str:
 def describe_estimate(value: float, low: float, high: float, metric: str) -> str:
     """Return ".31 [.10, .49]"; an en dash if there is no estimate."""
     if math.isnan(value):
-        return "–"
+        return EMPTY
     return f"{format_effect(value, metric)} {format_interval(low, high, metric)}".strip()
 
 
@@ -155,15 +162,45 @@ class Labels:
         # a colon outside brackets joins the factors of an interaction
         return " × ".join(self._factor(part) for part in re.split(r":(?![^\[]*\])", term))
 
-    def sentence(self, sentence: str, names: Iterable[str]) -> str:
-        """Return a sentence with the given levels and terms put in words."""
+    def sentence(self, sentence: str, names: Iterable[str] = ()) -> str:
+        """Return a sentence with levels and terms put in words, and quotes made alike.
+
+        Parameters
+        ----------
+        sentence
+            A sentence of an analysis.
+        names
+            Levels and terms that it may name; those whose code the codebook knows are found
+            without.
+        """
         # long names first, so that none is cut by one it contains
         for name in sorted(names, key=len, reverse=True):
             sentence = sentence.replace(name, self.term(name) if "[" in name else self.level(name))
-        return sentence
+        sentence = self._known_level.sub(lambda found: self.level(found.group()), sentence)
+        merged = _MERGED.match(sentence)
+        if merged:
+            column = merged["column"].replace(" ", "_")
+            sentence = f"{self.column(column)}: {sentence[merged.end() :]}"
+            return _QUOTED.sub(lambda found: f"“{self.value(column, _inside(found))}”", sentence)
+        return _QUOTED.sub(lambda found: f"“{_inside(found)}”", sentence)
+
+    @cached_property
+    def _known_level(self) -> re.Pattern[str]:
+        """What finds "rater=client" for every code of every coded column."""
+        parts = []
+        for name in self.codebook.columns:
+            vocabulary = self.codebook.vocabulary_of(name)
+            if vocabulary is not None:
+                codes = sorted(vocabulary.terms, key=len, reverse=True)
+                parts.append(f"{name}=(?:{'|'.join(map(re.escape, codes))})")
+        return re.compile(rf"\b(?:{'|'.join(parts)})(?!\w)")
 
     def _factor(self, factor: str) -> str:
         category = _CATEGORY.fullmatch(factor)
         if category:
             return self.level(f"{category['name']}={category['level']}")
         return self.column(factor) if factor in self.codebook.columns else factor
+
+
+def _inside(quoted: re.Match[str]) -> str:
+    return quoted[1] if quoted[2] is None else quoted[2]
