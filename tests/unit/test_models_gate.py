@@ -131,7 +131,7 @@ def test_verdict_follows_the_test_by_resampling(effects):
     resampling = resample_tests(result, permutations=2000, seed=1)
     assert resampling.p_value("omnibus") < 0.05
     text = " ".join(describe_analysis(result, resampling=resampling))
-    assert "The size of the association varied with setting" in text
+    assert "Judged by resampling, the size of the association varied with setting" in text
 
 
 def test_lone_study_behind_a_reference_withholds_everything(effects):

@@ -783,16 +783,23 @@ def _overlap_notes(units: Units, spec: ModelSpecification, variables: Sequence[s
 def _low_df_notes(coefficients: pd.DataFrame, fits: _Fits) -> list[str]:
     """Warn of intervals on few degrees of freedom."""
     low = list(coefficients.loc[coefficients["df"] < MINIMUM_DF, "term"])
-    for level in fits.design.levels:
-        if fits.fit.contrast(level.contrast).df < MINIMUM_DF:
-            low.append(level.name)
-    if not low:
+    levels = [
+        level.name
+        for level in fits.design.levels
+        if fits.fit.contrast(level.contrast).df < MINIMUM_DF
+    ]
+    if not low and not levels:
         return []
     robust = fits.fit.robust is not None
     kind, source = ("robust ", " (Tipton, 2015)") if robust else ("", "")
-    intervals = "its interval is" if len(low) == 1 else "their intervals are"
+    intervals = "its interval is" if len(low) + len(levels) == 1 else "their intervals are"
+    mean = "the mean of " if len(levels) == 1 else "the means of "
+    parts = [", ".join(low), mean + ", ".join(levels)]
+    names = " and for ".join(
+        part for part, found in zip(parts, (low, levels), strict=True) if found
+    )
     return [
-        f"Fewer than {MINIMUM_DF:.0f} {kind}degrees of freedom for {', '.join(low)}: "
+        f"Fewer than {MINIMUM_DF:.0f} {kind}degrees of freedom for {names}: "
         f"{intervals} not trustworthy{source}."
     ]
 

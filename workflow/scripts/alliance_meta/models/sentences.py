@@ -260,10 +260,13 @@ def _moderator_sentences(
     tested = levels.loc[~levels["level"].isin(result.set_apart)]
     if np.isnan(p_value):
         text = f"Whether the association varied with {moderator} cannot be judged here, {test}"
-    elif p_value < SIGNIFICANCE_LEVEL:
-        text = f"The size of the association varied with {moderator}, {test}"
     else:
-        text = f"There was no clear evidence of variation with {moderator}, {test}"
+        if p_value < SIGNIFICANCE_LEVEL:
+            text = f"The size of the association varied with {moderator}, {test}"
+        else:
+            text = f"There was no clear evidence of variation with {moderator}, {test}"
+        if np.isnan(values["QM_p"]):
+            text = f"Judged by resampling, {text[:1].lower()}{text[1:]}"
     explained = values.get("R2", np.nan)
     if pd.notna(explained):
         text += f", R² = {format_number(explained, 0)} %"
