@@ -93,11 +93,19 @@ def test_default_target_writes_every_file_of_the_contract(finished):
     assert "reports/synthesis.html" in files
     assert "data/extracted/effect_sizes.csv" in files
     assert "results/validation.csv" in files
+    assert "results/moderator_map.csv" in files
     for analysis in ("overall", "by_rater"):
         for name in (
             "coefficients.csv",
             "summary.csv",
             "heterogeneity.csv",
+            "study_estimates.csv",
+            "comparisons.csv",
+            "permutation.csv",
+            "wild_bootstrap.csv",
+            "attenuation_sweep.csv",
+            "hunter_schmidt.csv",
+            "posterior.csv",
             "model.json",
             "figures/forest.svg",
             "figures/forest.pdf",
@@ -130,8 +138,10 @@ def test_new_analysis_runs_itself_and_the_report_only(home, finished):
         run = snakemake(home, finished, "--dry-run")
     finally:
         config.write_text(before)
+    # a new moderator also joins the map of all moderators
     assert planned_jobs(run.stdout + run.stderr) == {
         "fit_analysis": 1,
+        "map_moderators": 1,
         "draw_figures": 1,
         "render_report": 1,
     }
@@ -144,7 +154,7 @@ def test_new_analysis_runs_itself_and_the_report_only(home, finished):
         ("figures/forest.py", {"draw_figures", "render_report"}),
         (
             "models/robust.py",
-            {"fit_analysis", "draw_figures", "render_report"},
+            {"fit_analysis", "map_moderators", "draw_figures", "render_report"},
         ),
     ],
 )
