@@ -114,18 +114,29 @@ for (moderators in c("", "level", "level + x")) {
     )
     record(paste("dependent CR2", tau2, moderators), "dependent", "random_effects", tau2, "cr2", moderators, values)
   }
-  for (rho in c(0.2, 0.6, 0.9)) {
-    fit <- robu(as.formula(paste("y ~", if (moderators == "") "1" else moderators)),
-      data = dat, studynum = study, var.eff.size = v, rho = rho, small = TRUE
-    )
-    table <- fit$reg_table
-    values <- object(
-      rho = number(rho), terms = text(as.character(table$labels)), b = vector_(table$b.r),
-      se = vector_(table$SE), df = vector_(table$dfs), statistic = vector_(table$t),
-      p = vector_(table$prob), ci_low = vector_(table$CI.L), ci_high = vector_(table$CI.U),
-      tau2_value = number(fit$mod_info$tau.sq)
-    )
-    record(paste("robumeta", rho, moderators), "dependent", "rve", "", "cr2", moderators, values)
+}
+
+# robumeta's own example beside the simulated reviews; the codes are renamed to those of the tests
+sets$corrdat <- with(corrdat, data.frame(
+  study = studyid, y = effectsize, v = var, level = ifelse(binge == 1, "observer", "client"), x = males
+))
+for (set in c("dependent", "corrdat")) {
+  dat <- sets[[set]]
+  dat$level <- factor(dat$level)
+  for (moderators in c("", "level", "level + x")) {
+    for (rho in c(0.2, 0.6, 0.9)) {
+      fit <- robu(as.formula(paste("y ~", if (moderators == "") "1" else moderators)),
+        data = dat, studynum = study, var.eff.size = v, rho = rho, small = TRUE
+      )
+      table <- fit$reg_table
+      values <- object(
+        rho = number(rho), terms = text(as.character(table$labels)), b = vector_(table$b.r),
+        se = vector_(table$SE), df = vector_(table$dfs), statistic = vector_(table$t),
+        p = vector_(table$prob), ci_low = vector_(table$CI.L), ci_high = vector_(table$CI.U),
+        tau2_value = number(fit$mod_info$tau.sq)
+      )
+      record(paste("robumeta", set, rho, moderators), set, "rve", "", "cr2", moderators, values)
+    }
   }
 }
 

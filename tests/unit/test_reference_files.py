@@ -28,9 +28,9 @@ def assert_equal(now, then, place):
         assert now == then, place
 
 
-QUICK = ["effect_sizes", "models", "hunter_schmidt", "location_scale", "moderators", "univariate"]
-# a minute or two each: run where everything is required
-SLOW = ["bayes", "multilevel", "permutation"]
+QUICK = ["effect_sizes", "models", "hunter_schmidt", "moderators"]
+# up to two minutes each: run where everything is required
+SLOW = ["bayes", "location_scale", "multilevel", "permutation", "univariate"]
 NAMES = [*QUICK, *(SLOW if os.environ.get("ALLIANCE_META_REQUIRE_ALL") == "1" else ())]
 
 
