@@ -141,6 +141,7 @@ def test_settings_of_an_analysis_add_to_those_of_the_review(tmp_path):
                 "own": {"reliability": {"alliance": 0.9}, "bayes": {"prior": "half_cauchy"}},
                 "none": {"bayes": False, "sensitivity": {"permutations": False}},
                 "plain": {},
+                "empty": {"reliability": {}, "bayes": {}, "sensitivity": {}},
             },
         },
         SCHEMA,
@@ -151,8 +152,11 @@ def test_settings_of_an_analysis_add_to_those_of_the_review(tmp_path):
     none = analysis_settings(config, "none", tmp_path)
     assert none["bayes"] is False
     assert none["sensitivity"] == {"permutations": False}
-    plain = analysis_settings(config, "plain", tmp_path)
-    assert plain["sensitivity"] == {"permutations": 10000}
+    for name in ("plain", "empty"):
+        settings = analysis_settings(config, name, tmp_path)
+        assert settings["sensitivity"] == {"permutations": 10000}
+        assert settings["reliability"] == {"outcome": 0.8}
+        assert settings["bayes"] == {"prior": "half_normal", "scale": 0.3}
 
 
 def test_a_choice_that_is_neither_false_nor_a_number_is_explained():

@@ -183,3 +183,63 @@ def test_cell_means_are_tested_together_only(effects):
     assert found.permutation["statistic"].iloc[0] == pytest.approx(
         same.permutation["statistic"].iloc[-1], rel=1e-7
     )
+
+
+def test_level_of_one_shared_sample_rests_on_one_study(effects):
+    effects.loc[effects["study_id"].isin(["s07", "s22"]), ["rater", "sample_id"]] = ["parent", "Z"]
+    result = analyse(effects, spec(moderators="rater", model="che"))
+    assert {"rater[T.parent]", "omnibus"} <= set(result.withheld)
+    row = result.summary.set_index("level").loc["rater=parent"]
+    assert row[["ci_low", "ci_high"]].isna().all()
+
+
+def test_lone_level_of_one_moderator_leaves_means_of_another_alone(effects):
+    effects["timing"] = np.where(effects["study_id"] == "s03", "late", "early")
+    result = analyse(effects, spec(moderators="rater + timing"))
+    rows = result.summary.set_index("level")
+    assert rows.loc["rater=client", ["ci_low", "ci_high"]].notna().all()
+    assert rows.loc["timing=late", ["ci_low", "ci_high"]].isna().all()
+    assert result.set_apart == ("timing=late",)
+    assert "Intercept" not in result.withheld
+
+
+@pytest.mark.parametrize(("year", "withheld"), [(20180.0, True), (2030.0, False)])
+def test_mistyped_year_decides_the_slope_and_withholds_it(effects, year, withheld):
+    single = effects.drop_duplicates("study_id").copy()
+    single["year"] = np.linspace(1990, 2018, len(single))
+    single.loc[single.index[4], "year"] = year
+    result = analyse(single, spec(moderators="year", model="random_effects"))
+    assert ("year" in result.withheld) == withheld
+
+
+def test_balanced_studies_are_not_withheld_by_rounding(effects):
+    five = effects.drop_duplicates("study_id").head(5).assign(vr=0.02)
+    for model in ("rve", "che"):
+        result = analyse(five, spec(model=model, inference="cr2"))
+        assert result.coefficients["df"].iloc[0] == pytest.approx(4)
+        assert "Intercept" not in result.withheld
+
+
+def test_effects_that_levels_explain_completely_have_no_joint_test(effects):
+    effects["r"] = np.where(effects["rater"] == "client", 0.3, 0.5)
+    result = analyse(effects, spec(moderators="rater", model="che"))
+    values = result.heterogeneity.set_index("parameter")["estimate"]
+    assert np.isnan(values["QM"])
+    assert "varied with" not in " ".join(describe_analysis(result))
+
+
+def test_dependent_effects_are_not_shuffled_as_independent(effects):
+    result = analyse(effects, spec(moderators="rater", model="random_effects"))
+    assert any("as if they were independent" in w for w in result.warnings)
+    found = resample_tests(result, permutations=99, seed=1)
+    assert found.permutation.empty
+    assert "use the model che" in found.notes[0]
+
+
+def test_levels_of_one_size_swap_names_in_the_smallest_p(effects):
+    six = effects.drop_duplicates("study_id").head(6).copy()
+    six["setting"] = ["inpatient", "outpatient", "community"] * 2
+    result = analyse(six, spec(moderators="setting", model="random_effects"))
+    found = resample_tests(result, permutations=1000, seed=1)
+    assert found.permutation["permutations"].iloc[0] == 90
+    assert found.smallest_p("omnibus") == pytest.approx(6 / 90)

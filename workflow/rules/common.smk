@@ -81,7 +81,7 @@ def get_settings(analysis):
     merged = {
         key: {**config[key], **own[key]}
         for key in ("sensitivity", "reliability", "bayes")
-        if own.get(key) and config[key]
+        if isinstance(own.get(key), dict) and isinstance(config[key], dict)
     }
     return {
         "sensitivity": config["sensitivity"],

@@ -33,7 +33,7 @@ layers = compute_layers(
     result,
     **shared,
     permutations=settings["sensitivity"]["permutations"] or 0,
-    prior=settings["bayes"] or None,
+    prior=None if settings["bayes"] is False else settings["bayes"],
     seed=settings["seed"],
 )
 tables = {**result.tables(), **layers.tables}

@@ -160,7 +160,7 @@ def analysis_settings(config: Mapping[str, Any], name: str, root: Path) -> dict[
     merged = {
         key: {**config[key], **own[key]}
         for key in ("sensitivity", "reliability", "bayes")
-        if own.get(key) and config[key]
+        if isinstance(own.get(key), dict) and isinstance(config[key], dict)
     }
     return {
         "sensitivity": config["sensitivity"],

@@ -16,6 +16,7 @@ from alliance_meta.models.expressions import formula_variables, scale_variables
 from alliance_meta.models.gate import (
     MINIMUM_DF,
     OMNIBUS,
+    ROUNDING,
     Support,
     judge_support,
     withheld_reasons,
@@ -229,7 +230,7 @@ def analyse(
     needed = dict.fromkeys([*variables, *scale_variables(spec.scale)])
     selection, attenuation_notes, n_corrected = select_and_correct(effects, spec, files=files)
     data = selection.data
-    dependent = bool(data["study_id"].duplicated().any())
+    dependent = bool(data["study_id"].duplicated().any() or data["sample_id"].duplicated().any())
     spec = spec.resolve(dependent=dependent)
     notes = [*attenuation_notes, *selection.notes]
     left_out = selection.left_out
@@ -261,6 +262,11 @@ def analyse(
 
     fit, design = fits.fit, fits.design
     notes += fit.notes
+    if dependent and spec.model in ("common_effect", "random_effects") and not fit.robust:
+        notes.append(
+            "Several effects of one study or sample enter as if they were independent, which makes "
+            "intervals too narrow; the model che takes their dependence into account."
+        )
     notes += _overlap_notes(fits.units, spec, list(needed))
     notes += _boundary_notes(fit, fits.groups)
     if variables and len(design.terms) == 1:
@@ -285,7 +291,7 @@ def analyse(
         make_units(data.loc[arranged.apart_mask], spec, variables).data if apart else data[:0]
     )
     lone_levels = gate.lone_levels
-    notes += [f"{name} rests on a single study: shown, not tested." for name in lone_levels]
+    notes += [f"{name} has effects from one study only: shown, not tested." for name in lone_levels]
     separate = {name.partition("=")[2]: i for i, name in enumerate(fits.groups)}
     summary = summary_table(fit, fits.overall, design, data, tested, apart, spec, separate)
     intervals = ["ci_low", "ci_high", "pi_low", "pi_high"]
@@ -581,25 +587,36 @@ def tested_terms(design: Design, contrasts: Array) -> dict[str, bool]:
     return {term: not is_one for term, is_one in zip(design.terms, intercept, strict=True)}
 
 
+def independent_clusters(fit: PooledFit, data: pd.DataFrame) -> NDArray[np.intp]:
+    """Return the number of each row's independent study: studies that share a sample are one.
+
+    Only multilevel models join such studies; the others cluster on the study.
+    """
+    if fit.components is not None and fit.spec.model in MULTILEVEL_MODELS:
+        return fit.components.likelihood.structure.block_of_rows()
+    return pd.factorize(data["study_id"])[0]
+
+
 @dataclass(frozen=True)
 class _Gate:
     """Which tests the studies of some fits can carry."""
 
     fits: _Fits
+    clusters: NDArray[np.intp]
     support: Support
     scale_support: Support | None
 
     @classmethod
     def of(cls, fits: _Fits) -> "_Gate":
-        studies = pd.factorize(fits.units.data["study_id"])[0]
-        n_studies = min(fits.fit.n_units, int(studies.max()) + 1)
+        clusters = independent_clusters(fits.fit, fits.units.data)
 
         def judge(X: Array, n_tested: int) -> Support:
-            return judge_support(np.linalg.qr(X)[0], studies, n_studies, n_tested)
+            return judge_support(np.linalg.qr(X)[0], clusters, n_tested)
 
         scale = fits.scale_design
         return cls(
             fits,
+            clusters,
             judge(fits.design.X, len(fits.contrasts)),
             None if scale is None else judge(scale.X, scale.X.shape[1] - 1),
         )
@@ -609,8 +626,13 @@ class _Gate:
 
     @property
     def lone_levels(self) -> list[str]:
-        """Names of levels whose mean a single study decides."""
-        return [level.name for level in self.fits.design.levels if self._lone(level.contrast)]
+        """Names of levels whose effects all come from one independent study."""
+        data = self.fits.units.data
+        return [
+            level.name
+            for level in self.fits.design.levels
+            if len(np.unique(self.clusters[(data[level.moderator] == level.value).to_numpy()])) == 1
+        ]
 
     def apply(
         self, coefficients: pd.DataFrame, heterogeneity: pd.DataFrame
@@ -618,13 +640,23 @@ class _Gate:
         """Return both tables without p-values that are withheld, and why."""
         design, contrasts = self.fits.design, self.fits.contrasts
         unit = np.eye(len(design.terms))
-        lone = [t for t, row in zip(design.terms, unit, strict=True) if self._lone(row)]
+        moderated = tested_terms(design, contrasts)
+        # a mean depends on where moderators are centred; it is lone if its reference level is
+        means = not any(moderated.values())
+        lone = [
+            term
+            for term, row in zip(design.terms, unit, strict=True)
+            if len(contrasts) and (means or moderated[term]) and self._lone(row)
+        ]
+        references = {f"{name}={value}" for name, value in (design.references or {}).items()}
+        if references & set(self.lone_levels):
+            lone = list(design.terms)
         if len(contrasts) and self._lone(contrasts):
             lone.append(OMNIBUS)
         reasons = withheld_reasons(
             coefficients,
             heterogeneity,
-            tested=tested_terms(design, contrasts),
+            tested=moderated,
             lone=lone,
             support=self.support,
             robust=self.fits.fit.robust is not None,
@@ -641,13 +673,17 @@ class _Gate:
             return None
         if support.thin:
             return support.thin
-        return "a single study decides it" if support.fragile.size else None
+        tests = np.eye(support.n_tested + 1)[1:]
+        assert self.fits.scale_design is not None
+        basis = np.linalg.qr(self.fits.scale_design.X)[1]
+        lone = support.rests_on_one_study(np.linalg.solve(basis.T, tests.T).T)
+        return "a single study decides it" if lone else None
 
     def compare_levels(self) -> pd.DataFrame:
         """Return pairwise comparisons; those withheld do not count in Holm's adjustment."""
         fit, levels = self.fits.fit, {level.name: level for level in self.fits.design.levels}
         table = compare_levels(self.fits.design.levels, fit.contrast)
-        low = (table["df"].to_numpy(float) < MINIMUM_DF) & (fit.robust is not None)
+        low = (table["df"].to_numpy(float) < MINIMUM_DF - ROUNDING) & (fit.robust is not None)
         pairs = zip(table["moderator"], table["level_a"], table["level_b"], strict=True)
         lone = [
             self._lone(levels[f"{name}={a}"].contrast - levels[f"{name}={b}"].contrast)
@@ -782,11 +818,11 @@ def _overlap_notes(units: Units, spec: ModelSpecification, variables: Sequence[s
 
 def _low_df_notes(coefficients: pd.DataFrame, fits: _Fits) -> list[str]:
     """Warn of intervals on few degrees of freedom."""
-    low = list(coefficients.loc[coefficients["df"] < MINIMUM_DF, "term"])
+    low = list(coefficients.loc[coefficients["df"] < MINIMUM_DF - ROUNDING, "term"])
     levels = [
         level.name
         for level in fits.design.levels
-        if fits.fit.contrast(level.contrast).df < MINIMUM_DF
+        if fits.fit.contrast(level.contrast).df < MINIMUM_DF - ROUNDING
     ]
     if not low and not levels:
         return []

@@ -13,10 +13,13 @@ Array = NDArray[np.float64]
 
 # below this the Satterthwaite approximation is outside its validated range (Tipton 2015)
 MINIMUM_DF = 4.0
+# balanced studies have whole df but for this
+ROUNDING = 1e-6
 # studies behind each moderator coefficient (Borenstein et al. 2009, ch. 20)
 STUDIES_PER_COEFFICIENT = 10
-# share of a direction that one study may hold before rounding makes it all
-FRAGILE_SHARE = 1e-7
+# a study without which a contrast has this many times the variance decides it: it holds 95 %
+# of what is known
+LARGEST_INFLATION = 20.0
 # name of the test of all moderators together
 OMNIBUS = "omnibus"
 
@@ -31,14 +34,19 @@ class Support:
         Number of independent studies.
     n_tested
         Number of moderator coefficients: rows of their joint test.
-    fragile
-        Directions of the coefficients, on the basis of the fit, that a single study decides:
-        without it they could not be estimated. Shape (p, directions).
+    root
+        Lower triangular L with ``S'S = LL'``, S the fit's basis with each study counted once,
+        shape (p, p).
+    shares, directions
+        For each study, its share of ``S'S`` in each of its own directions, seen from L. Shapes
+        (m, p) and (m, p, p).
     """
 
     n_studies: int
     n_tested: int
-    fragile: Array
+    root: Array
+    shares: Array
+    directions: Array
 
     @property
     def thin(self) -> str:
@@ -50,13 +58,19 @@ class Support:
         return f"{share} studies stand behind {words}, and {STUDIES_PER_COEFFICIENT} are needed"
 
     def rests_on_one_study(self, contrasts: Array) -> bool:
-        """Return whether a single study decides contrasts on the basis, shape (q, p) or (p,)."""
-        rows = np.atleast_2d(contrasts)
-        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return bool((np.abs(rows @ self.fragile) > FRAGILE_SHARE).any())
+        """Return whether a single study decides contrasts on the basis, shape (q, p) or (p,).
+
+        It does where some combination of them would be estimated with more than
+        ``LARGEST_INFLATION`` times the variance without it.
+        """
+        rows = np.linalg.qr(np.linalg.solve(self.root, np.atleast_2d(contrasts).T))[0].T
+        seen = rows @ self.directions
+        without = seen / np.maximum(1 - self.shares, 1e-12)[:, None, :]
+        inflation = np.linalg.eigvalsh(without @ np.swapaxes(seen, 1, 2))
+        return bool(inflation.max() > LARGEST_INFLATION)
 
 
-def judge_support(Q: Array, studies: NDArray[np.intp], n_studies: int, n_tested: int) -> Support:
+def judge_support(Q: Array, studies: NDArray[np.intp], n_tested: int) -> Support:
     """Find what rests on a single study, however the moderators are coded.
 
     Parameters
@@ -64,23 +78,26 @@ def judge_support(Q: Array, studies: NDArray[np.intp], n_studies: int, n_tested:
     Q
         Orthonormal basis of the design, shape (k, p).
     studies
-        Study number of each row, shape (k,).
-    n_studies, n_tested
-        As the attributes of ``Support``.
+        Number of each row's independent study, shape (k,).
+    n_tested
+        As the attribute of ``Support``.
 
     Notes
     -----
-    Without study s the information is ``I − Q_s'Q_s``; its null directions are those that
-    only s informs.
+    Each study counts once, whatever its number of effects. Without study s a contrast c has
+    the variance ``c'(I − G_s)⁻¹c``, G_s its share of the design's sum of squares.
     """
     p = Q.shape[1]
-    grams = np.empty((int(studies.max()) + 1, p, p))
+    sizes = np.bincount(studies)
+    scaled = Q / np.sqrt(sizes[studies])[:, None]
+    root = np.asarray(np.linalg.cholesky(scaled.T @ scaled), float)
+    rows = np.linalg.solve(root, scaled.T).T
+    grams = np.empty((len(sizes), p, p))
     for i in range(p):
         for j in range(i + 1):
-            grams[:, i, j] = grams[:, j, i] = np.bincount(studies, Q[:, i] * Q[:, j])
+            grams[:, i, j] = grams[:, j, i] = np.bincount(studies, rows[:, i] * rows[:, j])
     values, vectors = np.linalg.eigh(grams)
-    study, direction = np.nonzero(values > 1 - FRAGILE_SHARE)
-    return Support(n_studies, n_tested, vectors[study, :, direction].T.reshape(p, -1))
+    return Support(len(sizes), n_tested, root, values, vectors)
 
 
 def withheld_reasons(
@@ -123,7 +140,7 @@ def withheld_reasons(
             df[OMNIBUS] = values["QM_df2"]
         for term, value in df.items():
             # the Hotelling test has no df at all where its approximation breaks down
-            if value < MINIMUM_DF:
+            if value < MINIMUM_DF - ROUNDING:
                 known = f"only {_below(value)}" if value > 0 else "no"
                 reasons[term] = (
                     f"it rests on {known} degrees of freedom, and {MINIMUM_DF:.0f} are needed"

@@ -218,6 +218,12 @@ class PooledFit:
         if np.linalg.matrix_rank(spread) < q:
             return WaldTest(np.nan, float(q), np.nan, np.nan)
         if self.robust is not None:
+            root = np.linalg.inv(
+                np.linalg.cholesky(contrasts @ self.model_covariance @ contrasts.T)
+            )
+            # a set that its clusters fit perfectly has rounding for a covariance
+            if np.linalg.eigvalsh(root @ spread @ root.T)[0] < NO_ROBUST_SE**2:
+                return WaldTest(np.nan, float(q), np.nan, np.nan)
             return self.robust.wald_test(values, contrasts)
         wald = float(values @ np.linalg.solve(spread, values))
         if self.spec.inference == "z":

@@ -1,12 +1,18 @@
 """Tests of an analysis by resampling: permutations, flipped signs, wild cluster bootstrap."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from alliance_meta.models.analysis import AnalysisResult, FittedModel, tested_terms
+from alliance_meta.models.analysis import (
+    AnalysisResult,
+    FittedModel,
+    independent_clusters,
+    tested_terms,
+)
 from alliance_meta.models.gate import OMNIBUS
 from alliance_meta.models.permutation import (
     ResamplingTest,
@@ -38,11 +44,14 @@ class Resampling:
         ``wild_bootstrap.csv``: terms tested by the wild cluster bootstrap.
     notes
         Why something could not be tested.
+    ways
+        Arrangements that differ in the names of equally frequent levels only.
     """
 
     permutation: pd.DataFrame
     bootstrap: pd.DataFrame
     notes: tuple[str, ...] = ()
+    ways: int = 1
 
     def p_value(self, term: str) -> float:
         """Return the p-value of a term; NaN if it was not tested."""
@@ -54,16 +63,20 @@ class Resampling:
 
     def smallest_p(self, term: str) -> float:
         """Return the smallest p-value that the test of a term can give; NaN without a test."""
-        for table, column, ways in (
-            (self.permutation, "permutations", 1),
-            (self.bootstrap, "replications", 2),
+        for table, column in (
+            (self.permutation, "permutations"),
+            (self.bootstrap, "replications"),
         ):
             found = table.loc[table["term"] == term]
-            if len(found):
-                row = found.iloc[0]
-                count = int(row[column])
-                # a pattern of signs and its mirror image give the same statistic
-                return ways / count if row["exact"] else 1 / (count + 1)
+            if not len(found):
+                continue
+            row = found.iloc[0]
+            count = int(row[column])
+            if not row["exact"]:
+                return 1 / (count + 1)
+            # a pattern of signs and its mirror image give the same statistic
+            signs = column == "replications" or term == "Intercept"
+            return (2 if signs else self.ways if term == OMNIBUS else min(self.ways, 2)) / count
         return np.nan
 
 
@@ -113,6 +126,12 @@ def _resample_effects(
 ) -> Resampling:
     y, v = fitted.data["yi"].to_numpy(float), fitted.data["vi"].to_numpy(float)
     spec, X = fitted.fit.spec, fitted.design.X
+    if fitted.data["study_id"].duplicated().any():
+        note = (
+            "No test by resampling: the model takes several rows of one study as independent, and "
+            "a permutation would too; use the model che."
+        )
+        return Resampling(nothing.permutation, nothing.bootstrap, (note,))
     if not len(fitted.contrasts):
         test = flip_signs(y, v, spec, permutations=permutations, seed=seed)
         return Resampling(_permutation_table(["Intercept"], test), nothing.bootstrap)
@@ -120,13 +139,14 @@ def _resample_effects(
     test = permute_moderators(
         y, v, X, spec, tested, fitted.contrasts, permutations=permutations, seed=seed
     )
-    return Resampling(_permutation_table([*terms, OMNIBUS], test), nothing.bootstrap)
+    table = _permutation_table([*terms, OMNIBUS], test)
+    return Resampling(table, nothing.bootstrap, ways=_interchangeable(fitted))
 
 
 def _resample_clusters(
     fitted: FittedModel, nothing: Resampling, permutations: int, seed: int
 ) -> Resampling:
-    clusters = _independent_clusters(fitted)
+    clusters = independent_clusters(fitted.fit, fitted.data)
     first = np.unique(clusters, return_index=True)[1]
     X = fitted.design.X
     between = bool((X[first][clusters] == X).all())
@@ -136,7 +156,8 @@ def _resample_clusters(
         test = permute_clusters(
             y, w, X[first], tested, fitted.contrasts, permutations=permutations, seed=seed
         )
-        return Resampling(_permutation_table([*terms, OMNIBUS], test), nothing.bootstrap)
+        table = _permutation_table([*terms, OMNIBUS], test)
+        return Resampling(table, nothing.bootstrap, ways=_interchangeable(fitted))
     robust = fitted.fit.robust
     if robust is None:
         note = (
@@ -172,11 +193,15 @@ def _terms(fitted: FittedModel) -> tuple[list[str], NDArray[np.bool_]]:
     return terms, np.array([term in terms for term in fitted.design.terms])
 
 
-def _independent_clusters(fitted: FittedModel) -> Index:
-    components = fitted.fit.components
-    if components is not None and fitted.fit.spec.model in MULTILEVEL_MODELS:
-        return components.likelihood.structure.block_of_rows()
-    return pd.factorize(fitted.data["study_id"])[0]
+def _interchangeable(fitted: FittedModel) -> int:
+    """Return in how many ways levels of equal size can swap names without another statistic."""
+    levels = fitted.design.levels
+    if len(levels) != fitted.design.X.shape[1] or not levels:
+        return 1
+    clusters = independent_clusters(fitted.fit, fitted.data)
+    first = np.unique(clusters, return_index=True)[1]
+    sizes = fitted.data[levels[0].moderator].iloc[first].value_counts()
+    return math.prod(math.factorial(int(n)) for n in sizes.value_counts())
 
 
 def _composites(null: PooledFit, y: Array, clusters: Index) -> tuple[Array, Array]:
