@@ -70,13 +70,18 @@ def draw_gallery(
         write_json(index, folder / INDEX_FILE)
         return index
     named: dict[str, Any] = {**scale, "level_labels": labels}
+    bar = ""
+    if summary["pi_low"].notna().any():
+        bar = (
+            " Bar: prediction interval, where the true effects of most studies like these are "
+            "expected."
+        )
     keep(
         "forest",
         "Forest plot",
         forest_alt_text(included, summary, heterogeneity, title=title, **named),
         "Squares: effects, area by weight; whiskers: their confidence intervals. Diamonds: pooled "
-        "estimates. Bar: prediction interval, where the true effects of most studies like these "
-        "are expected.",
+        "estimates." + bar,
         draw_forest(
             included, summary, heterogeneity, title=title, model_label=model["model_label"], **named
         ),

@@ -245,7 +245,8 @@ def _describe_inference(
 def _describe_intervals(spec: Mapping[str, Any], sources: MethodSources) -> str:
     percent = describe_level_of_confidence(spec["ci_level"])
     text = f"Confidence intervals (CI) have a level of {percent}."
-    if spec["model"] == "common_effect":
+    # neither has one heterogeneity that a further study could be expected to show
+    if spec["model"] == "common_effect" or (spec.get("scale") and not spec["moderators"]):
         return text
     if spec["prediction"] == "hts":
         df = "with the degrees of freedom of"
