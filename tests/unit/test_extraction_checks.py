@@ -468,6 +468,13 @@ def test_a_repeated_effect_is_an_error(tmp_path: Path) -> None:
     ]
 
 
+def test_named_effects_on_their_own_scale_may_agree(tmp_path: Path) -> None:
+    header = "study_id,effect_id,effect_type,effect_value,variance\n"
+    text = header + "A,a,generic,0.3,0.02\nA,b,generic,0.3,0.02\n"
+    (message,) = messages(tmp_path, text)
+    assert "row 3: Note: This row repeats row 2" in message
+
+
 @pytest.mark.parametrize(
     "second",
     [

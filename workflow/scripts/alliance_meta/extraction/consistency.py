@@ -73,12 +73,20 @@ def _repeated_effects(rows: Sequence[Row], codebook: Codebook) -> Iterator[Probl
             continue
         key = frozenset(item for item in row.values.items() if item[0] not in ignored)
         if key in first:
+            # effects on their own scale come from data sets whose rows may well agree by chance;
+            # names of their own say that two are meant
+            named = (
+                row.text("effect_type") == "generic"
+                and row.text("effect_id") is not None
+                and first[key].text("effect_id") is not None
+            )
             yield row.problem(
                 "",
                 f"This row repeats {first[key].place(row)}: all coded cells are equal.",
                 "Delete one of the two, or code in what they differ (for example in "
                 "outcome_measure or timing).",
                 code="duplicate_effect",
+                note=named,
             )
         else:
             first[key] = row

@@ -191,7 +191,8 @@ def _effect_rows(effects: pd.DataFrame, metric: str) -> list[Row]:
 
 def _summary_row(row: Mapping[str, float], kind: Kind, gid: str, label: str, metric: str) -> Row:
     estimate, low, high = (float(row[name]) for name in ("estimate", "ci_low", "ci_high"))
-    total = float(row["n_total"])
+    # effects on their own scale need no sample size
+    total = float(row["n_total"]) if pd.notna(row["n_total"]) else math.nan
     return Row(
         kind=kind,
         gid=gid,
