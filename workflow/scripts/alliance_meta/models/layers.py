@@ -1,6 +1,6 @@
 """What stands beside an analysis: resampling, attenuation, psychometric and Bayesian read-outs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from alliance_meta.codebook import Codebook
-from alliance_meta.effect_sizes import correct_attenuation, sweep_assumed
+from alliance_meta.effect_sizes import Attenuation, correct_attenuation, sweep_assumed
 from alliance_meta.formatting import (
     format_count,
     format_effect,
@@ -149,36 +149,37 @@ def compute_layers(
     if result.fitted is None:
         return Layers(tables, resampling, sentences)
     if result.spec.metric != "generic":
-        sentences["attenuation"] = _attenuation(effects, result, tables, labels, files, codebook)
-        if not result.spec.moderators and not result.spec.scale:
-            tables["attenuation_sweep"] = _sweep(effects, result.spec, files)
-            sentences["hunter_schmidt"] = _psychometric(effects, result.spec, tables, files)
+        spec = replace(result.spec, attenuation="observed")
+        rows = select_and_correct(effects, spec, files=files)[0].data
+        correction = correct_attenuation(effects, assumed=spec.reliability)
+        correction = correction.among(rows["effect_id"])
+
+        def rerun(version: str) -> AnalysisResult:
+            other = replace(spec, attenuation=version)
+            return analyse(effects, other, labels=labels, files=files, codebook=codebook)
+
+        sentences["attenuation"] = _attenuation(result, correction, tables, rerun)
+        if not spec.moderators and not spec.scale:
+            tables["attenuation_sweep"] = _sweep(rows, spec)
+            sentences["hunter_schmidt"] = _psychometric(rows, correction, spec, tables)
     if prior is not None and not result.spec.moderators and not result.spec.scale:
         sentences["posterior"] = _bayes(result, tables, prior, labels or {})
     return Layers(tables, resampling, sentences, prior)
 
 
 def _attenuation(
-    effects: pd.DataFrame,
     result: AnalysisResult,
+    correction: Attenuation,
     tables: dict[str, pd.DataFrame],
-    labels: Mapping[str, str] | None,
-    files: Sequence[str] | None,
-    codebook: Codebook | None,
+    rerun: Callable[[str], AnalysisResult],
 ) -> list[str]:
     """Fill in observed beside corrected results; return sentences."""
-    observed_spec = replace(result.spec, attenuation="observed")
-    entered = select_and_correct(effects, observed_spec, files=files)[0].data["effect_id"]
-    correction = correct_attenuation(effects, assumed=result.spec.reliability).among(entered)
     tables["reliabilities"] = correction.counts[RELIABILITY_COLUMNS]
     if not correction.n_corrected:
         return list(correction.sentences)
     rows = []
     for version in ("observed", "corrected"):
-        other = result
-        if version != result.spec.attenuation:
-            spec = replace(result.spec, attenuation=version)
-            other = analyse(effects, spec, labels=labels, files=files, codebook=codebook)
+        other = result if version == result.spec.attenuation else rerun(version)
         rows.append(other.summary.assign(version=version))
     table = pd.concat(rows, ignore_index=True)[ATTENUATION_COLUMNS]
     tables["attenuation"] = table
@@ -197,12 +198,8 @@ def _attenuation(
     ]
 
 
-def _sweep(
-    effects: pd.DataFrame, spec: ModelSpecification, files: Sequence[str] | None
-) -> pd.DataFrame:
+def _sweep(rows_in: pd.DataFrame, spec: ModelSpecification) -> pd.DataFrame:
     """Return the mean over a grid of reliabilities assumed where a row has none of its own."""
-    observed = replace(spec, attenuation="observed")
-    rows_in = select_and_correct(effects, observed, files=files)[0].data
     y_column, v_column = METRIC_COLUMNS[spec.metric]
     rows = []
     for step in sweep_assumed(rows_in.drop(columns=["yi", "vi"]), SWEEP_ALLIANCE, SWEEP_OUTCOME):
@@ -221,15 +218,12 @@ def _sweep(
 
 
 def _psychometric(
-    effects: pd.DataFrame,
+    rows: pd.DataFrame,
+    correction: Attenuation,
     spec: ModelSpecification,
     tables: dict[str, pd.DataFrame],
-    files: Sequence[str] | None,
 ) -> list[str]:
     """Fill in the Hunter–Schmidt estimates of one mean correlation a sample."""
-    observed = replace(spec, attenuation="observed")
-    rows = select_and_correct(effects, observed, files=files)[0].data
-    correction = correct_attenuation(effects, assumed=spec.reliability).among(rows["effect_id"])
     corrected = correction.n_corrected > 0
     samples = per_sample(rows, correction.reliabilities if corrected else None)
     table = samples.table
