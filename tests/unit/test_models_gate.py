@@ -243,3 +243,9 @@ def test_levels_of_one_size_swap_names_in_the_smallest_p(effects):
     found = resample_tests(result, permutations=1000, seed=1)
     assert found.permutation["permutations"].iloc[0] == 90
     assert found.smallest_p("omnibus") == pytest.approx(6 / 90)
+
+
+def test_one_degree_of_freedom_is_singular(effects):
+    two = effects.drop_duplicates("study_id").head(2).assign(vr=0.02)
+    result = analyse(two, spec(inference="cr2"))
+    assert "only 1 degree of freedom, and 4" in result.withheld["Intercept"]

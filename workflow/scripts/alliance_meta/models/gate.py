@@ -142,8 +142,9 @@ def withheld_reasons(
             # the Hotelling test has no df at all where its approximation breaks down
             if value < MINIMUM_DF - ROUNDING:
                 known = f"only {_below(value)}" if value > 0 else "no"
+                noun = "degree" if known == "only 1" else "degrees"
                 reasons[term] = (
-                    f"it rests on {known} degrees of freedom, and {MINIMUM_DF:.0f} are needed"
+                    f"it rests on {known} {noun} of freedom, and {MINIMUM_DF:.0f} are needed"
                 )
     return reasons | dict.fromkeys(lone, "a single study decides it")
 

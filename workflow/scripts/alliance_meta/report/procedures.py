@@ -145,8 +145,8 @@ def _describe_withheld(models: Sequence[Record], sources: MethodSources) -> list
         return []
     return [
         "A p-value that the studies cannot carry is not printed: where it rests on fewer than 4 "
-        f"robust degrees of freedom {sources.cite('tipton2015')}, where a single study stands "
-        "behind a coefficient, and where fewer than 10 studies stand behind each moderator "
+        f"robust degrees of freedom {sources.cite('tipton2015')}, where a single study "
+        "decides the test, and where fewer than 10 studies stand behind each moderator "
         f"coefficient {sources.cite('borenstein2009')}. The reason stands below the table, and "
         "the test by resampling, where there is one, beside it."
     ]
