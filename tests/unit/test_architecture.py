@@ -12,7 +12,17 @@ from alliance_meta.manifest import ENTRY_POINTS, list_library, render_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "workflow" / "scripts" / "alliance_meta"
-ORDER = ["extraction", "effect_sizes", "models", "figures", "report", "teaching"]
+ORDER = [
+    "extraction",
+    "effect_sizes",
+    "models",
+    "sensitivity",
+    "bias",
+    "synthesis",
+    "figures",
+    "report",
+    "teaching",
+]
 ONE_ROOM = {
     "pymare": "models",
     "formulaic": "models",

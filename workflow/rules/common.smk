@@ -2,6 +2,7 @@ import os
 from glob import glob
 
 import yaml
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 validate(config, "../schemas/config.schema.yaml")
@@ -21,6 +22,7 @@ SHARED_SETTINGS = (
     "bayes",
     "seed",
 )
+MERGED_SETTINGS = ("sensitivity", "bias", "reliability", "bayes")
 # of each analysis; summary.csv has a caption of its own
 ANALYSIS_TABLES = (
     "coefficients",
@@ -42,6 +44,55 @@ ANALYSIS_TABLES = (
     "posterior_probabilities",
     "posterior_studies",
 )
+SENSITIVITY_TABLES = (
+    "sensitivity_leave_one_out",
+    "sensitivity_influence",
+    "sensitivity_influence_studies",
+    "sensitivity_dfbetas",
+    "sensitivity_baujat",
+    "sensitivity_cumulative",
+    "sensitivity_gosh",
+    "sensitivity_gosh_summary",
+    "sensitivity_gosh_studies",
+    "sensitivity_rho",
+    "sensitivity_leave_class_out",
+    "sensitivity_weights",
+    "sensitivity_coders",
+    "sensitivity_coder_disagreements",
+    "sensitivity_coder_unmatched",
+    "sensitivity_power",
+    "sensitivity_detectable",
+)
+BIAS_TABLES = (
+    "bias_funnel",
+    "bias_funnel_contours",
+    "bias_egger",
+    "bias_rank",
+    "bias_pet_peese",
+    "bias_trim_and_fill",
+    "bias_trim_and_fill_effects",
+    "bias_selection",
+    "bias_p_uniform",
+    "bias_worst_case",
+    "bias_excess_significance",
+    "bias_excess_significance_power",
+    "bias_henmi_copas",
+    "bias_fail_safe",
+    "bias_panel",
+)
+MULTIVERSE_TABLES = (
+    "multiverse",
+    "multiverse_summary",
+    "multiverse_variance",
+    "multiverse_options",
+)
+# the analysis that is taken through a multiverse, and the number of jobs that share the work
+MULTIVERSE = config["multiverse"] and config["multiverse"].get("analysis", ANALYSES[0])
+if MULTIVERSE and MULTIVERSE not in ANALYSES:
+    raise WorkflowError(
+        f"config/config.yaml, multiverse.analysis: there is no analysis '{MULTIVERSE}'"
+    )
+SHARDS = range(config["multiverse"].get("shards", 2)) if config["multiverse"] else ()
 
 with open(workflow.source_path("../library.yaml")) as manifest:
     LIBRARY = yaml.safe_load(manifest)
@@ -80,11 +131,12 @@ def get_settings(analysis):
     files = expand_paths(own["effects"]) if own.get("effects") else SHEETS
     merged = {
         key: {**config[key], **own[key]}
-        for key in ("sensitivity", "reliability", "bayes")
+        for key in MERGED_SETTINGS
         if isinstance(own.get(key), dict) and isinstance(config[key], dict)
     }
     return {
         "sensitivity": config["sensitivity"],
+        "bias": config["bias"],
         **shared,
         **own,
         **merged,
@@ -92,8 +144,35 @@ def get_settings(analysis):
     }
 
 
+def get_settings_with(analysis, *layers):
+    """Return settings without those of other layers, so that a job reruns for its own only."""
+    others = {"sensitivity", "bias", "bayes"} - set(layers)
+    return {k: value for k, value in get_settings(analysis).items() if k not in others}
+
+
 def get_analysis_settings(wildcards):
-    return get_settings(wildcards.analysis)
+    asked = get_settings(wildcards.analysis)["sensitivity"].get("permutations", 10000)
+    return {
+        **get_settings_with(wildcards.analysis, "bayes"),
+        "permutations": asked or 0,
+    }
+
+
+def get_sensitivity_settings(wildcards):
+    settings = get_settings_with(wildcards.analysis, "sensitivity")
+    own = {k: v for k, v in settings["sensitivity"].items() if k != "permutations"}
+    return {**settings, "sensitivity": own}
+
+
+def get_bias_settings(wildcards):
+    return get_settings_with(wildcards.analysis, "bias")
+
+
+def get_multiverse_tables(wildcards):
+    """Return the tables of the multiverse for the analysis that has one."""
+    if wildcards.analysis != MULTIVERSE:
+        return []
+    return expand(f"results/{MULTIVERSE}/{{table}}.csv", table=MULTIVERSE_TABLES)
 
 
 def get_analysis_title(wildcards):

@@ -3,10 +3,12 @@
 rule validate_extractions:
     input:
         sheets=SHEETS,
+        second_coder=expand_paths(config["second_coder"]),
         references=REFERENCES,
         library=get_library("extraction", "effect_sizes"),
     output:
         extractions=update("data/extracted/extractions.csv"),
+        second_coder=update("data/extracted/second_coder.csv"),
         references=update("data/extracted/references.json"),
         # not update(): gone after a failed check, it asks for a new one
         notes="logs/validation_notes.csv",

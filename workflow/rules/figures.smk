@@ -5,6 +5,11 @@ rule draw_figures:
         heterogeneity="results/{analysis}/heterogeneity.csv",
         line="results/{analysis}/prediction_line.csv",
         model="results/{analysis}/model.json",
+        trust=expand(
+            "results/{{analysis}}/{table}.csv",
+            table=[*SENSITIVITY_TABLES, *BIAS_TABLES],
+        ),
+        multiverse=get_multiverse_tables,
         library=get_library("figures"),
     output:
         report(

@@ -10,11 +10,14 @@ from alliance_meta.tables import read_table, write_table
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-converted = convert_effects(read_table(snakemake.input.extractions), metric=snakemake.params.metric)
+paths = (snakemake.input.extractions, snakemake.input.second_coder)
+converted = [convert_effects(read_table(path), metric=snakemake.params.metric) for path in paths]
+problems = [problem for coder in converted for problem in coder.problems]
 with open(snakemake.log[0], "w", encoding="utf-8") as log:
-    log.writelines(f"{problem}\n" for problem in converted.problems)
+    log.writelines(f"{problem}\n" for problem in problems)
 # rows of another scale than the review's may serve an analysis with a metric of its own
-errors = without_mismatches(errors_only(converted.problems), ("fisher_z", "generic"))
+errors = without_mismatches(errors_only(problems), ("fisher_z", "generic"))
 if errors:
     raise ExtractionError(errors)
-write_table(converted.table, snakemake.output.effects)
+write_table(converted[0].table, snakemake.output.effects)
+write_table(converted[1].table, snakemake.output.second_coder)

@@ -32,7 +32,7 @@ layers = compute_layers(
     effects,
     result,
     **shared,
-    permutations=settings["sensitivity"]["permutations"] or 0,
+    permutations=settings["permutations"],
     prior=None if settings["bayes"] is False else settings["bayes"],
     seed=settings["seed"],
 )

@@ -115,28 +115,32 @@ def find_problems(folder: Path) -> list[Problem]:
 
     # these imports cost seconds, which a misspelt key need not wait for
     from alliance_meta.effect_sizes import check_effects, convert_effects
-    from alliance_meta.extraction import check_sheets
+    from alliance_meta.extraction.coders import check_coders
     from alliance_meta.models.checks import check_analyses
+    from alliance_meta.synthesis.checks import check_multiverse
 
-    extraction = check_sheets(
-        [(name, folder / name) for name in expand_paths(config["effects"], folder)],
-        [(name, folder / name) for name in expand_paths(config["references"], folder)],
-        codebook=codebook,
+    files = (
+        [(name, folder / name) for name in expand_paths(config[key], folder)]
+        for key in ("effects", "second_coder", "references")
     )
-    plausibility = check_effects(
-        extraction.effects,
-        metric=config["metric"],
-        codebook=codebook,
-        reported=extraction.problems,
-    )
+    coders = check_coders(*files, codebook=codebook)
+    plausibility = [
+        problem
+        for coder in coders.given
+        for problem in check_effects(
+            coder.effects, metric=config["metric"], codebook=codebook, reported=coder.problems
+        )
+    ]
     problems = [
-        *extraction.problems,
+        *coders.problems,
         *without_mismatches(plausibility, used_metrics(config)),
     ]
     if not errors_only(problems):
         analyses = {name: analysis_settings(config, name, folder) for name in config["analyses"]}
-        table = convert_effects(extraction.effects, metric=config["metric"]).table
+        table = convert_effects(coders.first.effects, metric=config["metric"]).table
         problems += check_analyses(table, analyses, file=CONFIG_FILE, codebook=codebook)
+        if config["multiverse"]:
+            problems += check_multiverse(table, config["multiverse"], analyses, file=CONFIG_FILE)
     return unique_problems(problems)
 
 

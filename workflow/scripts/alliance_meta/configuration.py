@@ -36,6 +36,9 @@ SHARED_SETTINGS = (
     "seed",
 )
 
+# settings of an analysis that add to those of the review
+MERGED_SETTINGS = ("sensitivity", "bias", "reliability", "bayes")
+
 
 def read_yaml(path: Path, *, name: str) -> tuple[Any, list[Problem]]:
     """Read a YAML file; on failure return None and one problem that names the line."""
@@ -159,11 +162,12 @@ def analysis_settings(config: Mapping[str, Any], name: str, root: Path) -> dict[
     own = config["analyses"][name] or {}
     merged = {
         key: {**config[key], **own[key]}
-        for key in ("sensitivity", "reliability", "bayes")
+        for key in MERGED_SETTINGS
         if isinstance(own.get(key), dict) and isinstance(config[key], dict)
     }
     return {
         "sensitivity": config["sensitivity"],
+        "bias": config["bias"],
         **shared,
         **own,
         **merged,

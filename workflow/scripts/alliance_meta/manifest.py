@@ -8,7 +8,17 @@ from pathlib import Path
 
 import yaml
 
-ROOMS = ("extraction", "effect_sizes", "models", "figures", "report", "teaching")
+ROOMS = (
+    "extraction",
+    "effect_sizes",
+    "models",
+    "sensitivity",
+    "bias",
+    "synthesis",
+    "figures",
+    "report",
+    "teaching",
+)
 ENTRY_POINTS = frozenset({"cli.py", "starter.py", "manifest.py", "codebook_page.py"})
 DATA_SUFFIXES = frozenset({".py", ".yaml", ".j2", ".css", ".csl", ".json"})
 

@@ -16,11 +16,14 @@ from alliance_meta.codebook import Codebook, load_codebook
 # may have any name that its table does not use.
 EFFECT_TEXT = frozenset({"conversion", "flags", "source_file", "source_sheet"})
 EFFECT_COUNTS = frozenset({"source_row"})
-ROW_TEXT = frozenset({"label", "level", "reason"})
+ROW_TEXT = frozenset({"label", "level", "reason", "estimator", "side", "coder", "first", "second"})
 RESULT_TEXT = frozenset(
-    {"level", "term", "parameter", "moderator"}
-    | {"file", "sheet", "column", "value", "problem", "suggestion"}
+    {"level", "term", "parameter", "moderator", "unit", "left_out", "added", "by", "changes"}
+    | {"variant", "method", "estimator", "side", "weights", "reason", "choice", "option"}
+    | {"file", "sheet", "column", "problem", "suggestion"}
 )
+# the value of a cell that was refused
+PROBLEM_TEXT = frozenset({"value"})
 RESULT_COUNTS = frozenset({"row", "k_studies", "k_samples", "k_effects", "n_total"})
 
 NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
@@ -72,6 +75,8 @@ def _added_columns(columns: Iterable[str]) -> tuple[frozenset[str], frozenset[st
         return EFFECT_TEXT, EFFECT_COUNTS
     if "effect_id" in columns:
         return ROW_TEXT, frozenset()
+    if "problem" in columns:
+        return RESULT_TEXT | PROBLEM_TEXT, RESULT_COUNTS
     return RESULT_TEXT, RESULT_COUNTS
 
 

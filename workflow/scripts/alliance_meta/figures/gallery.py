@@ -12,6 +12,7 @@ from alliance_meta.figures.bubble import draw_bubble
 from alliance_meta.figures.forest import draw_forest
 from alliance_meta.figures.levels import draw_levels
 from alliance_meta.figures.saving import save_pages
+from alliance_meta.figures.trust import draw_multiverse, draw_trust
 from alliance_meta.tables import write_json
 
 INDEX_FILE = "index.json"
@@ -26,6 +27,7 @@ def draw_gallery(
     model: Mapping[str, Any],
     codebook: Codebook,
     folder: Path,
+    trust: Mapping[str, pd.DataFrame] | None = None,
 ) -> list[dict[str, Any]]:
     """Draw and save every figure that an analysis's tables allow.
 
@@ -39,12 +41,14 @@ def draw_gallery(
         Gives the words for levels and moderators.
     folder
         Where the files and ``index.json`` go; made if missing.
+    trust
+        Tables of sensitivity, bias and multiverse, by name; default: none.
 
     Returns
     -------
     list of dict
         Per figure: ``name``, ``title``, ``alt``, ``caption``, ``pages`` (SVG files, in
-        order) and ``files`` (all files).
+        order), ``files`` (all files) and ``part`` ("result" or "trust").
     """
     folder.mkdir(parents=True, exist_ok=True)
     spec = model["specification"]
@@ -63,6 +67,7 @@ def draw_gallery(
                 "caption": caption,
                 "pages": [f.name for f in files if f.suffix == ".svg"],
                 "files": [f.name for f in files],
+                "part": "result",
             }
         )
 
@@ -107,5 +112,8 @@ def draw_gallery(
             "confidence interval.",
             [draw_bubble(included, moderator, points, moderator_label=words.capitalize(), **drawn)],
         )
+    for draw in (draw_trust, draw_multiverse):
+        found = draw(trust or {}, model=model, folder=folder)
+        index += [{**figure, "part": "trust"} for figure in found]
     write_json(index, folder / INDEX_FILE)
     return index

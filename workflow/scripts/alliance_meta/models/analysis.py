@@ -82,6 +82,12 @@ class FittedModel:
         Design, its fit, and the fit without moderators (None where there are none).
     contrasts
         The test of all moderators, shape (q, p).
+    effects
+        The effects behind ``data``, which differ from it where it holds composites.
+    groups
+        Variance group of each row where variances differ between levels, shape (k,).
+    scale
+        Design of log τ² of a location–scale model.
     """
 
     data: pd.DataFrame
@@ -89,6 +95,9 @@ class FittedModel:
     fit: PooledFit
     null: PooledFit | None
     contrasts: Array
+    effects: pd.DataFrame
+    groups: NDArray[np.intp] | None = None
+    scale: Design | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +198,7 @@ class _Fits:
     common: PooledFit | None
     contrasts: Array
     groups: tuple[str, ...] = ()
+    group_of_rows: NDArray[np.intp] | None = None
     location_scale: LocationScaleFit | None = None
     scale_design: Design | None = None
 
@@ -328,7 +338,16 @@ def analyse(
             **{level.name: fit.contrast(level.contrast).df for level in design.levels},
         },
         warnings=tuple(notes),
-        fitted=FittedModel(fits.units.data, design, fit, fits.null, fits.contrasts),
+        fitted=FittedModel(
+            fits.units.data,
+            design,
+            fit,
+            fits.null,
+            fits.contrasts,
+            (tested if variables or spec.scale else data).reset_index(drop=True),
+            fits.group_of_rows,
+            fits.scale_design,
+        ),
     )
 
 
@@ -430,7 +449,7 @@ def _fit_all(
     if spec.scale:
         scale = build_design(units.data, spec.scale, spec.reference, setting="scale")
         equality_contrasts(scale.X, setting="scale")
-        fit, fitted = _fit_scale(units, design.X, scale.X, spec)
+        fit, fitted = fit_scale(units, design.X, scale.X, spec)
         if not variables:
             overall = fit
         return _Fits(
@@ -444,7 +463,7 @@ def _fit_all(
             location_scale=fitted,
             scale_design=scale,
         )
-    common, groups = None, tuple[str, ...]()
+    common, groups, codes = None, tuple[str, ...](), None
     if spec.separate_tau2:
         moderator, levels = variance_levels(design)
         groups = tuple(f"{moderator}={level}" for level in levels)
@@ -455,7 +474,7 @@ def _fit_all(
         common = fit_units(units, design.X, common_spec, cells=codes)
     else:
         fit = fit_units(units, design.X, spec)
-    return _Fits(units, design, fit, overall, null, common, contrasts, groups)
+    return _Fits(units, design, fit, overall, null, common, contrasts, groups, codes)
 
 
 def variance_levels(design: Design) -> tuple[str, list[str]]:
@@ -515,10 +534,25 @@ def fit_units(
     )
 
 
-def _fit_scale(
+def fit_scale(
     units: Units, X: Array, Z: Array, spec: ModelSpecification
 ) -> tuple[PooledFit, LocationScaleFit]:
-    """Fit a location–scale model and return it in the shape of the other fits too."""
+    """Fit a location–scale model and return it in the shape of the other fits too.
+
+    Parameters
+    ----------
+    units, X
+        Rows of the model and their design, shape (k, p).
+    Z
+        Design of log τ², shape (k, q).
+    spec
+        A resolved specification.
+
+    Raises
+    ------
+    InestimableError
+        If there are no more effects than coefficients, or the likelihood has no maximum.
+    """
     if len(units.y) <= X.shape[1]:
         words = format_count(len(units.y), "independent effect")
         coefficients = format_count(X.shape[1], "coefficient")

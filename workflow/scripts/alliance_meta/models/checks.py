@@ -84,6 +84,7 @@ def check_analyses(
         _check_values(spec, effects, report)
         _check_references(spec, (*variables, *scale_variables(spec.scale)), data, report)
         _check_thresholds(settings, spec, report)
+        _check_columns(settings, effects, report)
         if data.empty:
             text = "no effect satisfies this analysis"
             if spec.where:
@@ -132,6 +133,16 @@ def _check_references(
         elif len(data) and level not in set(data[moderator]):
             levels = ", ".join(sorted(set(data[moderator])))
             report("reference", f"no effect has {moderator} '{level}'; there are: {levels}", level)
+
+
+def _check_columns(settings: Mapping[str, Any], effects: pd.DataFrame, report: Any) -> None:
+    """Report columns that assessments order or leave out by, and that do not exist."""
+    for name, known in (("cumulative", {"precision"}), ("leave_class_out", set())):
+        asked = (settings.get("sensitivity") or {}).get(name)
+        by = asked.get("by", []) if isinstance(asked, Mapping) else []
+        for column in [by] if isinstance(by, str) else by:
+            if column not in {*effects.columns, *known}:
+                report(f"sensitivity.{name}.by", f"there is no column '{column}'", column)
 
 
 def _check_thresholds(settings: Mapping[str, Any], spec: ModelSpecification, report: Any) -> None:

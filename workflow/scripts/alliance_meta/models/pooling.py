@@ -5,18 +5,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymare import Dataset
-from pymare.estimators import (
-    DerSimonianLaird,
-    Hedges,
-    VarianceBasedLikelihoodEstimator,
-    WeightedLeastSquares,
-)
-from pymare.stats import knapp_hartung_cov_and_dof
 from scipy import optimize, stats
 
 from alliance_meta.models.heterogeneity import (
@@ -36,6 +28,9 @@ from alliance_meta.models.multilevel import (
 from alliance_meta.models.robust import ClusterRobust, WaldTest, cluster_robust
 from alliance_meta.models.specification import MULTILEVEL_MODELS, ModelSpecification
 from alliance_meta.models.variance import ESTIMATORS
+
+if TYPE_CHECKING:
+    from pymare import Dataset
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -288,6 +283,11 @@ def fit_pooled(
 def _fit_univariate(
     y: Array, v: Array, Q: Array, basis: Array, clusters: Index, spec: ModelSpecification
 ) -> PooledFit:
+    # here and not above: PyMARE takes a second to import, which multilevel models do not need
+    from pymare import Dataset
+    from pymare.estimators import WeightedLeastSquares
+    from pymare.stats import knapp_hartung_cov_and_dof
+
     correlated = spec.model == "rve"
     # PyMARE's searches have absolute limits; a power of two brings any unit to theirs exactly
     unit = 2.0 ** round(math.log2(math.sqrt(float(v.mean()))))
@@ -491,7 +491,7 @@ def _shares(fit: MultilevelFit, typical: float) -> dict[str, Row]:
     }
 
 
-def _summarise(estimator: Any, dataset: Dataset) -> Any:
+def _summarise(estimator: Any, dataset: "Dataset") -> Any:
     with warnings.catch_warnings():
         # low degrees of freedom are reported from our own, per contrast
         warnings.simplefilter("ignore")
@@ -521,9 +521,14 @@ def _polish_tau2(y: Array, v: Array, Q: Array, tau2: float, *, restricted: bool)
     return float(optimize.brentq(score, low, high, xtol=1e-300, rtol=1e-15))
 
 
-def _estimator(
-    spec: ModelSpecification,
-) -> WeightedLeastSquares | DerSimonianLaird | Hedges | VarianceBasedLikelihoodEstimator:
+def _estimator(spec: ModelSpecification) -> Any:
+    from pymare.estimators import (
+        DerSimonianLaird,
+        Hedges,
+        VarianceBasedLikelihoodEstimator,
+        WeightedLeastSquares,
+    )
+
     if spec.model == "common_effect":
         return WeightedLeastSquares(tau2=0.0)
     if spec.model == "rve":

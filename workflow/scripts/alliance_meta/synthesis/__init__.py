@@ -1,0 +1,1 @@
+"""What follows from many analyses at once."""

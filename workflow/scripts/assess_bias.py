@@ -1,0 +1,31 @@
+"""Assess small-study effects and publication bias of one analysis."""
+
+from typing import TYPE_CHECKING
+
+from alliance_meta.assessments import ProgressBar, write_assessments
+from alliance_meta.bias.assessment import TABLES, assess_bias
+from alliance_meta.codebook import load_codebook
+from alliance_meta.models import ModelSpecification, analyse
+from alliance_meta.tables import read_table
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+name, settings = snakemake.wildcards.analysis, snakemake.params.settings
+codebook = load_codebook().extended(snakemake.params.vocabulary)
+effects = read_table(snakemake.input.effects)
+result = analyse(
+    effects,
+    ModelSpecification.from_mapping(settings),
+    files=settings["effects"],
+    codebook=codebook,
+)
+with ProgressBar(name, len(TABLES)) as progress:
+    assessments = assess_bias(result, settings["bias"], seed=settings["seed"], progress=progress)
+write_assessments(
+    assessments,
+    snakemake.output.tables,
+    snakemake.output.record,
+    log=snakemake.log[0],
+    settings=settings["bias"],
+)
