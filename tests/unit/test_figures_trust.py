@@ -169,7 +169,9 @@ def make_tables(k: int) -> dict[str, pd.DataFrame]:
         "sensitivity_gosh_studies": pd.DataFrame(
             {"study_id": ["s0"], "mean_with": 0.5, "mean_without": 0.2, "difference": 0.3}
         ),
-        "sensitivity_gosh_summary": pd.DataFrame({"quantity": ["subsets_run"], "value": [1e5]}),
+        "sensitivity_gosh_summary": pd.DataFrame(
+            {"quantity": ["subsets_run", "n_modes"], "value": [1e5, 2.0]}
+        ),
         "sensitivity_cumulative": pd.concat(
             [
                 pd.DataFrame(

@@ -91,6 +91,19 @@ def test_other_effects_and_rho_enter(review):
         np.testing.assert_allclose(refits.se[b], table["se"], rtol=1e-6)
 
 
+def test_batches_do_not_change_the_result(review, monkeypatch):
+    rows = model_rows(analyse(review, ModelSpecification()))
+    keep = rows.clusters != np.arange(16)[:, None]
+    rho = np.linspace(0.1, 0.9, 16)
+    whole = Refitter(rows).refit(keep, y=np.tile(rows.y, (16, 1)), rho=rho)
+    monkeypatch.setattr("alliance_meta.models.refits.CHUNK_ELEMENTS", 5 * len(rows.y))
+    split = Refitter(rows).refit(keep, y=np.tile(rows.y, (16, 1)), rho=rho)
+    # sums of other lengths round otherwise
+    np.testing.assert_allclose(split.estimate, whole.estimate, rtol=1e-9)
+    np.testing.assert_allclose(split.ci_low, whole.ci_low, rtol=1e-8)
+    assert split.reasons == whole.reasons
+
+
 def test_parts_that_cannot_be_fitted_say_why(review):
     rows = model_rows(analyse(review, ModelSpecification(moderators="rater")))
     client = (rows.data["rater"] == "client").to_numpy()

@@ -30,7 +30,17 @@ def assert_equal(now, then, place):
 
 QUICK = ["effect_sizes", "models", "hunter_schmidt", "moderators"]
 # up to two minutes each: run where everything is required
-SLOW = ["bayes", "location_scale", "multilevel", "permutation", "univariate"]
+SLOW = [
+    "bayes",
+    "bias",
+    "influence",
+    "location_scale",
+    "multilevel",
+    "permutation",
+    "selection",
+    "subsets",
+    "univariate",
+]
 NAMES = [*QUICK, *(SLOW if os.environ.get("ALLIANCE_META_REQUIRE_ALL") == "1" else ())]
 
 

@@ -285,6 +285,8 @@ def _describe_split(tables: Tables, analysis: _Analysis, spread: float) -> str:
     table = tables.get("sensitivity_gosh_studies")
     if table is None or not _has_numbers(table, "difference"):
         return ""
+    if not _find_quantity(tables, "n_modes") > 1:
+        return ""
     known = table.loc[np.isfinite(table["difference"].to_numpy(dtype=float))]
     row = known.loc[known["difference"].abs().idxmax()]
     # two groups that lie further apart than subsets spread make a cloud of two parts
@@ -303,13 +305,17 @@ def _describe_split(tables: Tables, analysis: _Analysis, spread: float) -> str:
 
 def _describe_shown(tables: Tables, shown: int) -> str:
     """Say how many subsets were run, where more than are drawn."""
+    run = _find_quantity(tables, "subsets_run")
+    return f" {shown:,} of {run:,.0f} subsets are drawn." if run > shown else ""
+
+
+def _find_quantity(tables: Tables, quantity: str) -> float:
+    """Return a number of the summary of subsets; NaN without one."""
     table = tables.get("sensitivity_gosh_summary")
     if table is None or table.empty:
-        return ""
-    run = table.loc[table["quantity"] == "subsets_run", "value"].astype(float)
-    if run.empty or not run.iloc[0] > shown:
-        return ""
-    return f" {shown:,} of {run.iloc[0]:,.0f} subsets are drawn."
+        return math.nan
+    found = table.loc[table["quantity"] == quantity, "value"].astype(float)
+    return float(found.iloc[0]) if len(found) else math.nan
 
 
 def _draw_gosh(tables: Tables, analysis: _Analysis, folder: Path) -> dict[str, Any] | None:
@@ -388,6 +394,8 @@ _DRAWINGS: tuple[Callable[[Tables, _Analysis, Path], dict[str, Any] | None], ...
     _draw_cumulative,
     _draw_rho,
 )
+# with moderators the others are of a mean, or repeat what these and the tables show
+_MODERATED_DRAWINGS = (_draw_funnel, _draw_influence, _draw_rho)
 
 
 def draw_trust(tables: Tables, *, model: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
@@ -412,7 +420,8 @@ def draw_trust(tables: Tables, *, model: Mapping[str, Any], folder: Path) -> lis
     if model["failure"]:
         return []
     analysis = _Analysis(model)
-    drawn = (draw(tables, analysis, folder) for draw in _DRAWINGS)
+    drawings = _MODERATED_DRAWINGS if analysis.has_moderators else _DRAWINGS
+    drawn = (draw(tables, analysis, folder) for draw in drawings)
     return [entry for entry in drawn if entry is not None]
 
 

@@ -1,7 +1,7 @@
 """The model of an analysis fitted again: to parts of its rows, other effects, another rho."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from alliance_meta.models.subsets import fit_subsets
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Mask = NDArray[np.bool_]
+
+# elements of one batch: its few dozen work arrays stay within a gigabyte
+CHUNK_ELEMENTS = 2**22
 
 LOST_COLUMN = "a coefficient of the model would have no data"
 TOO_FEW = "too few independent studies are left"
@@ -66,6 +69,18 @@ class Refits:
     k: Index
     n_studies: Index
     reasons: tuple[str, ...]
+
+
+def _join(parts: list[Refits]) -> Refits:
+    """Return fits of several batches as one."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = {
+        f.name: np.concatenate([getattr(part, f.name) for part in parts])
+        for f in fields(Refits)
+        if f.name != "reasons"
+    }
+    return Refits(**joined, reasons=tuple(reason for part in parts for reason in part.reasons))
 
 
 @dataclass
@@ -125,6 +140,7 @@ class Refitter:
         self.multilevel = spec.model in MULTILEVEL_MODELS
         self.structure = build_structure(rows.clusters, rows.samples)
         one_place = self.structure.intercept_group.shape[1] == 1
+        self._known: dict[bytes, Refits] = {}
         special = spec.separate_tau2 or bool(spec.scale) or spec.model == "rve"
         self.batched = not special and (one_place or not self.multilevel)
 
@@ -157,6 +173,33 @@ class Refitter:
         advance
             Told how many fits have been finished.
         """
+        # several assessments leave out one study at a time
+        plain = y is None and v is None and rho is None and intervals and start is None
+        if plain and (known := self._known.get(keep.tobytes())) is not None:
+            advance(len(keep))
+            return known
+        parts = []
+        size = max(CHUNK_ELEMENTS // keep.shape[1], 1)
+        for first in range(0, max(len(keep), 1), size):
+            part = slice(first, first + size)
+            own = (a if a is None or np.ndim(a) < 2 else a[part] for a in (y, v))
+            rhos = rho[part] if isinstance(rho, np.ndarray) and rho.ndim else rho
+            parts.append(self._refit(keep[part], *own, rhos, intervals, start, advance))
+        refits = _join(parts)
+        if plain:
+            self._known[keep.tobytes()] = refits
+        return refits
+
+    def _refit(
+        self,
+        keep: Mask,
+        y: Array | None,
+        v: Array | None,
+        rho: Array | float | None,
+        intervals: bool,
+        start: Array | None,
+        advance: Callable[[int], None],
+    ) -> Refits:
         rows, (n_fits, k) = self.rows, keep.shape
         y = np.broadcast_to(rows.y if y is None else y, (n_fits, k))
         v = np.broadcast_to(rows.v if v is None else v, (n_fits, k))
