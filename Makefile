@@ -36,6 +36,9 @@ bench: $(READY) ## measure speed against R (needs R with metafor)
 	@$(BIN)/python benchmarks/compare_models.py
 	@$(BIN)/python benchmarks/compare_multilevel.py
 	@$(BIN)/python benchmarks/compare_permutation.py
+	@$(BIN)/python benchmarks/compare_sensitivity.py
+	@$(BIN)/python benchmarks/compare_selection.py
+	@$(BIN)/python benchmarks/time_multiverse.py
 
 lint: $(READY) ## check style, types and the workflow
 	$(BIN)/ruff check

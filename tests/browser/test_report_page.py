@@ -95,7 +95,7 @@ def test_page_fits_its_window(chromium, tmp_path, samples, make_effects, width):
     seen = look(chromium, tmp_path, html, width)
     assert int(seen["overflow"]) <= 0
     assert seen["clipped"] == "0"
-    assert seen["images"] == seen["figures"] == "4"
+    assert seen["images"] == seen["figures"] == "6"
     if width <= 390:
         assert seen["scrolls"] == "true"
         assert seen["sticky"] == "true"
@@ -118,7 +118,7 @@ def test_hostile_texts_fit_and_run_nothing(chromium, tmp_path, samples, make_eff
     seen = look(chromium, tmp_path, html, 390)
     assert seen["title"].startswith("Alliance and outcome")
     assert int(seen["overflow"]) <= 0
-    assert seen["images"] == "4"
+    assert seen["images"] == "6"
     assert seen["loads"] == "0"
     # and with its policy in force the page is shown as it was written
     page = tmp_path / "whole.html"

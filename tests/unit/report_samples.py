@@ -296,9 +296,289 @@ def analysis(content=None, text="", **changes):
             {"effect_id": ["e0", "e1", "e2", "e3"], "weight": [50.0, 30.0, 20.0, None]}
         ),
         "left_out": pd.DataFrame(columns=["effect_id", "study_id", "reason"]),
-        "figures": (figure,),
+        "figures": (figure, *changes.pop("trust_figures", ())),
     }
     return AnalysisContent(**(fields | changes))
+
+
+GOSH_QUANTITIES = ("minimum", "q025", "median", "q975", "maximum")
+
+
+def table(columns, *rows):
+    """A table from its columns, "a b c", and rows; text columns are strings as in a file."""
+    found = pd.DataFrame(list(rows), columns=columns.split())
+    return found.astype({name: "str" for name in found if found[name].dtype == object})
+
+
+def trust_tables(text=""):
+    """Tables on how sure a mean is, as they are read back from files."""
+    mean = "estimate ci_low ci_high"
+    return {
+        "sensitivity_leave_one_out": table(
+            f"unit left_out {mean} I2 term changes",
+            ("study", "s1", 0.2, 0.05, 0.34, 40.0, "Intercept", ""),
+            ("study", "s2", 0.25, -0.01, 0.48, 70.4, "Intercept", f"significance{text}"),
+            ("study", f"s3{text}", 0.31, 0.2, 0.41, 71.0, "Intercept", ""),
+            ("effect", "e1", 0.26, -0.02, 0.5, 70.0, "Intercept", "significance"),
+        ),
+        "sensitivity_influence": table(
+            "effect_id rstudent cooks_distance cov_ratio weight dfbetas study_id influential",
+            ("e0", 0.5, 0.1, 1.2, 50.0, 0.11, "s1", False),
+            ("e2", 3.5, 0.9, 0.7, 30.0, 0.95, f"s2{text}", True),
+        ),
+        "sensitivity_influence_studies": table(
+            "study_id rstudent cooks_distance cov_ratio weight dfbetas influential",
+            ("s1", float("nan"), 0.1, 1.2, 50.0, 0.11, False),
+            ("s2", 3.5, 0.04, 0.7, 30.0, 0.95, False),
+        ),
+        "sensitivity_baujat": table(
+            "effect_id study_id x y",
+            ("e0", "s1", 4.5, 0.01),
+            ("e2", f"s2{text}", 0.5, 0.123),
+        ),
+        "sensitivity_cumulative": table(
+            f"added k {mean} by value k_studies",
+            *((f"s{i}{text}", i, 0.3, 0.1, 0.5, "year", 1990.0 + i, i) for i in range(1, 31)),
+        ),
+        "sensitivity_gosh_summary": table(
+            "quantity value",
+            *zip(
+                (f"{kind}{name}" for kind in ("", "I2_") for name in GOSH_QUANTITIES),
+                [0.1, 0.2, 0.3, 0.4, 0.5, 0.0, 10.0, 50.0, 80.0, 90.0],
+                strict=True,
+            ),
+        ),
+        "sensitivity_gosh_studies": table(
+            "study_id mean_with mean_without difference", (f"s2{text}", 0.31, 0.27, 0.04)
+        ),
+        "sensitivity_rho": table(
+            f"rho {mean} tau2_between tau2_within term changes",
+            (0.0, 0.32, 0.22, 0.42, 0.02, 0.001, "Intercept", ""),
+            (0.95, 0.28, 0.18, 0.38, 0.01, 0.012, "Intercept", ""),
+        ),
+        "sensitivity_leave_class_out": table(
+            f"by left_out k_studies {mean} I2 term changes",
+            ("conversion", "t_to_r", 2, 0.33, 0.2, 0.45, 60.0, "Intercept", ""),
+            ("rater", f"client{text}", 1, 0.21, 0.1, 0.31, 60.0, "Intercept", "sign"),
+        ),
+        "sensitivity_weights": table(
+            f"weights {mean} term",
+            ("estimated", 0.3, 0.2, 0.4, "Intercept"),
+            ("fixed", 0.24, 0.17, 0.31, "Intercept"),
+            (f"other{text}", 0.36, 0.26, 0.46, "Intercept"),
+        ),
+        "sensitivity_power": table(
+            "term new_studies se ci_low ci_high smallest_detectable information_share years",
+            ("Intercept", 5, 0.04, 0.22, 0.38, 0.11, 62.5, 3.3),
+            ("Intercept", 50, 0.02, 0.26, 0.34, 0.05, 94.3, float("nan")),
+        ),
+        "sensitivity_coders": table(
+            "level first_coder second_coder resampled_median resampled_low resampled_high "
+            "share_conclusion_changes",
+            (f"overall{text}", 0.29, 0.35, 0.32, 0.28, 0.36, 0.001),
+        ),
+        "sensitivity_coder_disagreements": table(
+            "effect_id study_id column first second",
+            *((f"e{i}", "s1", "rater", f"client{text}", "therapist") for i in range(20)),
+        ),
+        "bias_egger": table(
+            "variant slope se statistic df p_value limit_estimate limit_ci_low limit_ci_high",
+            ("lm", 1.9, 0.39, 4.8, 59.0, 0.0004, 0.09, 0.01, 0.17),
+            ("multilevel_cr2", 1.64, 0.62, 2.66, 15.2, 0.0175, 0.11, -0.05, 0.27),
+            (f"new{text}", 1.0, 0.5, 2.0, float("nan"), 0.05, 0.1, 0.0, 0.2),
+        ),
+        "bias_rank": table("kendall_tau p_value exact k unit", (0.18, 0.131, True, 3, "study")),
+        "bias_pet_peese": table(
+            f"variant {mean} p_value slope slope_p chosen",
+            ("pet", 0.11, -0.05, 0.27, 0.142, 1.64, 0.018, ""),
+            ("conditional_wls", 0.17, 0.12, 0.22, 0.0001, 8.4, 0.001, f"peese{text}"),
+        ),
+        "bias_trim_and_fill": table(
+            f"estimator side k0 k0_se {mean} chosen",
+            ("L0", "left", 10, 3.9, 0.22, 0.15, 0.3, True),
+            ("R0", f"right{text}", 0, float("nan"), 0.3, 0.2, 0.4, False),
+        ),
+        "bias_henmi_copas": table(f"{mean} tau2 k unit", (0.24, 0.16, 0.33, 0.02, 3, "study")),
+        "bias_selection": table(
+            f"model term {mean} p_value df method",
+            ("3psm", "mu", 0.23, 0.15, 0.32, 0.004, float("nan"), "cluster_bootstrap"),
+            ("3psm", "tau2", 0.022, 0.006, 0.047, float("nan"), float("nan"), "cluster_bootstrap"),
+            ("3psm", "lrt", 10.58, *[float("nan")] * 3, 1.0, "likelihood_ratio"),
+            (f"odd{text}", "mu", 0.2, 0.1, 0.3, 0.01, float("nan"), "hessian"),
+        ),
+        "bias_p_uniform": table(
+            f"method {mean} p_value tau2 tau2_low tau2_high k_significant k p_bias",
+            ("p_uniform_star", 0.28, 0.18, 0.36, 0.0001, 0.017, 0.006, 0.044, 2, 3, 0.605),
+        ),
+        # infinite ratios make a file's column one of texts
+        "bias_worst_case": table(
+            f"quantity {mean}",
+            ("worst_case", "0.135", 0.05, 0.22),
+            ("corrected_eta_10", "0.2", 0.14, 0.27),
+            ("corrected_eta_10_common_effect", "0.9", 0.8, 0.95),
+            ("s_value_estimate", "inf", float("nan"), float("nan")),
+            ("s_value_interval", "7.25", float("nan"), float("nan")),
+            (f"new{text}", "0.2", 0.1, 0.3),
+        ),
+        "bias_excess_significance": table(
+            "unit k observed expected p_value", ("study", 3, 2, 1.94, 0.233)
+        ),
+        "bias_fail_safe": table(
+            "method n_studies target note",
+            ("rosenthal", "3903", float("nan"), f"weak: rests on p-values{text}"),
+            ("orwin", "inf", 0.1, "weak"),
+        ),
+        "bias_panel": table(
+            f"method assumption {mean} p_value conclusion_holds label",
+            ("analysis", "no selection", 0.291, 0.197, 0.38, 0.0004, "yes", "the analysis itself"),
+            ("pet", f"a line{text}", 0.113, -0.044, 0.264, 0.142, "no", f"PET{text}"),
+            ("p_uniform_star", "chances", 0.273, 0.176, 0.349, 0.0001, "yes", "p-uniform*"),
+            ("beta", "smooth", *[float("nan")] * 4, "unclear", "beta selection model"),
+        ),
+        "multiverse_options": table(
+            "choice option specifications median share_significant conclusion_moves pairs base "
+            "reason",
+            ("tau2", "REML", 2, 0.314, 1.0, 0.0, 0, "yes", f"Nearly unbiased.{text}"),
+            ("tau2", f"PM{text}", 2, 0.32, 0.5, 0.25, 4, "no", "No shape assumed."),
+        ),
+        "multiverse_variance": table(
+            "choice share_of_variance", ("tau2", 0.454), (f"rest{text}", 0.546)
+        ),
+    }
+
+
+def moderator_trust_tables(text=""):
+    """Tables on how sure the coefficients of a moderator model are."""
+    mean = "estimate ci_low ci_high"
+    therapist = "rater[T.therapist]"
+    return {
+        "sensitivity_leave_one_out": table(
+            f"unit left_out {mean} I2 term changes",
+            ("study", f"s1{text}", 0.31, 0.2, 0.42, 40.0, "Intercept", ""),
+            ("study", "s2", 0.0025, -0.1, 0.1, 40.0, therapist, "sign"),
+        ),
+        "sensitivity_rho": table(
+            f"rho {mean} tau2_between tau2_within term changes",
+            (0.0, 0.32, 0.22, 0.42, 0.02, 0.001, therapist, ""),
+            (0.95, 0.28, 0.18, 0.38, 0.01, 0.012, therapist, "significance"),
+        ),
+        "sensitivity_weights": table(
+            f"weights {mean} term",
+            ("estimated", 0.0123, -0.1, 0.12, therapist),
+            ("fixed", 0.0456, -0.1, 0.19, therapist),
+        ),
+        "sensitivity_detectable": table(
+            "comparison kind smallest_detectable_reported power_small studies_needed difference "
+            "level_a level_b",
+            ("Intercept", "mean", 0.08, 0.9, 1.0, 0.1, None, None),
+            ("a", "level pair", 0.113, 0.73, 3.0, 0.11, "rater=client", f"rater=therapist{text}"),
+        ),
+        "bias_egger": table(
+            "variant slope se statistic df p_value limit_estimate limit_ci_low limit_ci_high",
+            ("multilevel_cr2", 1.23, 0.79, 1.54, 11.8, 0.15, *[float("nan")] * 3),
+        ),
+        "bias_selection": table(
+            f"model term {mean} p_value df method",
+            ("3psm", "Intercept", 0.25, 0.15, 0.36, 0.005, float("nan"), "cluster_bootstrap"),
+            ("3psm", therapist, 0.0086, -0.127, 0.153, 0.888, float("nan"), "cluster_bootstrap"),
+            ("3psm", "tau2", 0.02, 0.0, 0.04, float("nan"), float("nan"), "cluster_bootstrap"),
+            (f"beta{text}", "Intercept", 0.3, 0.1, 0.4, 0.01, float("nan"), "hessian"),
+        ),
+        "bias_panel": table(f"method assumption {mean} p_value conclusion_holds label"),
+    }
+
+
+AGREEMENT = "Nine of eleven corrections leave the conclusion unchanged; PET does not."
+
+
+def trust_fields(text=""):
+    """What an analysis of a mean knows of how sure it is."""
+    return {
+        "trust": trust_tables(text),
+        "sensitivity": {
+            "sentences": {
+                "leave_one_out": [f"The result is lowest without s1 and highest without s3.{text}"],
+                "influence": [f"Of 4 effects, 1 is influential: e2 of s2; e0 is not.{text}"],
+                "baujat": [f"Of 3 studies, s2 adds most to Q.{text}"],
+                "gosh": ["100 subsets were fitted.", "There is one peak."],
+                "cumulative": ["Added by year, the result settles.", "A folded sentence."],
+                "rho": ["No sign changes."],
+                "leave_class_out": [
+                    "Leaving out one conversion route at a time, it is lowest (without t_to_r).",
+                    "Without rater client, the mean changes in sign.",
+                ],
+                "weights": ["With fixed weights it is smaller."],
+                "coders": [f"Both coders coded 4 effects.{text}"],
+                "power": ["5 more studies would make it [.22, .36]."],
+            },
+            "settings": {"power": {"power": 0.9}},
+        },
+        "bias": {
+            "sentences": {
+                "funnel": ["4 effects lie in these zones."],
+                "egger": ["Effects rise with their standard errors.", "Folded on Egger."],
+                "rank_test": ["Kendall's τ = .18."],
+                "worst_case": ["2 of 4 effects are affirmative."],
+                "selection": [f"Selection {i}.{text}" for i in range(5)],
+                "p_uniform": ["Switched off in the configuration."],
+                "panel": [f"{AGREEMENT}{text}"],
+            },
+            "settings": {},
+        },
+        "multiverse": {"sentences": {"multiverse": [f"2 choices make 4 combinations.{text}"]}},
+    }
+
+
+def moderator_trust_fields(text=""):
+    """The same for an analysis with moderators, for which much is not defined."""
+    return {
+        "trust": moderator_trust_tables(text),
+        "sensitivity": {
+            "sentences": {
+                "leave_one_out": [
+                    f"What is concluded about rater[T.therapist] changes without s2 (sign).{text}",
+                    "What is concluded about Intercept stays.",
+                ],
+                "cumulative": [
+                    "The cumulative analysis is of a mean; this analysis has moderators."
+                ],
+                "gosh": ["GOSH is of a mean; this analysis has moderators."],
+                "baujat": [f"Not computed: too few studies{text}."],
+                "influence": [f"Not computed: too few studies{text}."],
+                "weights": [],
+            },
+            "settings": {"cumulative": True},
+        },
+        "bias": {
+            "sentences": {
+                "egger": ["Effects do not clearly rise with their standard errors."],
+                "trim_and_fill": [
+                    "Trim and fill is of one mean; with moderators in the model it is not defined."
+                ],
+                "fail_safe": [
+                    "Fail-safe numbers are of one mean; with moderators they are not defined."
+                ],
+                "rank_test": ["Switched off in the configuration."],
+                "panel": [
+                    "The panel of corrections is of one mean; with moderators in the model there "
+                    "is none to correct."
+                ],
+            },
+            "settings": {"rank_test": False},
+        },
+    }
+
+
+def trust_figure(name, analysis="overall", text=""):
+    return FigureContent(
+        name=name,
+        title=f"The {name} figure{text}",
+        alt=f"A {name} figure.{text}",
+        caption=f"What {name} shows.{text}",
+        pages=(SVG,),
+        files=tuple(f"results/{analysis}/figures/{name}.{end}{text}" for end in ("svg", "pdf")),
+        part="trust",
+    )
 
 
 def reference(key, family="Horvath", year=1991, **fields):
@@ -380,8 +660,23 @@ def report(make_effects, text="", **changes):
         "question": f"How strong is the association?{text}",
         "settings": {"metric": "fisher_z", "rho": 0.6, "ci_level": 0.95, "seed": 20181},
         "analyses": (
-            analysis(first, text),
-            analysis(second, text, left_out=left_out, name=f"by_rater{text}"),
+            analysis(
+                first,
+                text,
+                trust_figures=(
+                    trust_figure("funnel", text=text),
+                    trust_figure("leave_one_out", text=text),
+                ),
+                **trust_fields(text),
+            ),
+            analysis(
+                second,
+                text,
+                left_out=left_out,
+                name=f"by_rater{text}",
+                trust_figures=(trust_figure("funnel", "by_rater", text),),
+                **moderator_trust_fields(text),
+            ),
         ),
         "effects": effects(make_effects, text),
         "notes": notes,

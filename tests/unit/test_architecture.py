@@ -154,3 +154,14 @@ def test_versions_agree(project):
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert project["version"] == __version__ == citation["version"]
+
+
+def test_workflow_names_every_table_of_the_assessments():
+    from alliance_meta.bias.assessment import TABLES as BIAS
+    from alliance_meta.sensitivity.assessment import TABLES as SENSITIVITY
+
+    text = (ROOT / "workflow" / "rules" / "common.smk").read_text(encoding="utf-8")
+    for name, tables in (("SENSITIVITY_TABLES", SENSITIVITY), ("BIAS_TABLES", BIAS)):
+        listed = re.search(rf"^{name} = \((.*?)^\)", text, re.MULTILINE | re.DOTALL)
+        found = re.findall(r'"(\w+)"', listed[1])
+        assert sorted(found) == sorted(t for own in tables.values() for t in own)

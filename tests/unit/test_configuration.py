@@ -108,6 +108,16 @@ def test_readme_documents_every_key():
         assert f"`{key}`" in text, key
 
 
+def test_readme_documents_every_assessment():
+    text = (ROOT / "config/README.md").read_text()
+    for name in ("sensitivity", "bias"):
+        for key in SCHEMA["properties"][name]["properties"]:
+            assert f"| `{key}` |" in text, key
+    options = SCHEMA["properties"]["multiverse"]["anyOf"][1]["properties"]["choices"]
+    for key in options["additionalProperties"]["items"]["properties"]:
+        assert f"`{key}`" in text, key
+
+
 def test_settings_of_the_review_reach_an_analysis(tmp_path):
     config = with_defaults({**MINIMAL, "rho": 0.4, "where": "year > 2000"}, SCHEMA)
     config["analyses"] = {"one": {}, "two": {"rho": 0.8, "where": ""}}

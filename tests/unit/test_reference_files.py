@@ -28,13 +28,14 @@ def assert_equal(now, then, place):
         assert now == then, place
 
 
-QUICK = ["effect_sizes", "models", "hunter_schmidt", "moderators"]
+QUICK = ["effect_sizes", "hunter_schmidt", "moderators"]
 # up to two minutes each: run where everything is required
 SLOW = [
     "bayes",
     "bias",
     "influence",
     "location_scale",
+    "models",
     "multilevel",
     "permutation",
     "selection",

@@ -333,7 +333,7 @@ def test_every_table_and_figure_is_accessible(report):
         1 for t, n, _ in page.attributes if (t, n) == ("th", "scope")
     )
     alts = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
-    assert len(alts) == page.tags.count("img") == 4
+    assert len(alts) == page.tags.count("img") == 6
     assert alts[0] == "Forest plot of four effects. Page 1 of 2."
     assert 'width="504" height="100"' in html
     assert '<html lang="en">' in html
@@ -341,7 +341,10 @@ def test_every_table_and_figure_is_accessible(report):
 
 
 def test_page_speaks_of_no_causes(report):
-    text = Page(render_report(report)).text.lower()
+    html = render_report(report)
+    # names of files, and titles of what others wrote
+    html = re.sub(r"<code>.*?</code>|<section id=\"references\".*?</section>", "", html, flags=re.S)
+    text = Page(html).text.lower()
     for word in ("causes", "leads to", "influence", "impact of", "effect of", "improves"):
         assert word not in text
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +19,17 @@ CONFIG = """\
 effects: [data/raw/effects.csv]
 references: [data/raw/references.bib]
 where: relationship_element == 'alliance'
+second_coder: [data/raw/second/*.csv]
+sensitivity: {permutations: 500, gosh: {subsets: 300}, coders: {resamples: 20}}
+bias: {selection: {bootstrap: 50}}
+multiverse:
+  choices:
+    rater:
+      - {name: all raters, reason: all count}
+      - {name: clients, where: "rater == 'client'", reason: the most frequent}
+    model:
+      - {name: che, model: che, reason: several effects a study}
+      - {name: aggregated, model: aggregated, reason: no sample counts twice}
 analyses:
   overall: {title: All studies}
   by_rater: {title: Raters, moderators: rater}
@@ -65,6 +77,12 @@ def make_review(folder: Path) -> Path:
     shutil.copytree(ROOT / "data/raw", folder / "data/raw")
     (folder / "config").mkdir(parents=True)
     (folder / "config/config.yaml").write_text(CONFIG)
+    # a second coder who saw a few effects, and two of them otherwise
+    effects = pd.read_csv(folder / "data/raw/effects.csv", dtype=str, keep_default_na=False)
+    effects = effects.loc[effects["exclude_reason"] == ""].iloc[:6].copy()
+    effects.loc[effects.index[:2], "rater"] = ["therapist", "observer"]
+    (folder / "data/raw/second").mkdir()
+    effects.to_csv(folder / "data/raw/second/coder.csv", index=False)
     return folder
 
 
@@ -107,11 +125,53 @@ def test_default_target_writes_every_file_of_the_contract(finished):
             "hunter_schmidt.csv",
             "posterior.csv",
             "model.json",
+            "sensitivity_leave_one_out.csv",
+            "sensitivity_influence.csv",
+            "sensitivity_cumulative.csv",
+            "sensitivity_gosh.csv",
+            "sensitivity_gosh_summary.csv",
+            "sensitivity_rho.csv",
+            "sensitivity_coders.csv",
+            "sensitivity.json",
+            "bias_egger.csv",
+            "bias_trim_and_fill.csv",
+            "bias_selection.csv",
+            "bias_panel.csv",
+            "bias.json",
             "figures/forest.svg",
             "figures/forest.pdf",
             "figures/forest.png",
+            "figures/funnel.svg",
+            "figures/influence.svg",
         ):
             assert f"results/{analysis}/{name}" in files, name
+    for name in ("multiverse.csv", "multiverse.json", "figures/specification_curve.svg"):
+        assert f"results/overall/{name}" in files, name
+    assert not [name for name in files if "shard" in name]
+
+
+def test_tables_of_the_assessments_have_the_columns_of_the_contract(finished):
+    columns = {
+        "sensitivity_leave_one_out": "unit left_out estimate se ci_low ci_high tau2 I2 Q",
+        "sensitivity_influence": "effect_id rstudent dffits cooks_distance cov_ratio tau2_deleted "
+        "Q_deleted hat weight dfbetas",
+        "sensitivity_cumulative": "added k estimate se ci_low ci_high tau2",
+        "sensitivity_gosh": "subset_size estimate I2",
+        "sensitivity_rho": "rho estimate se ci_low ci_high tau2_between tau2_within",
+        "bias_egger": "variant slope se statistic df p_value limit_estimate limit_ci_low "
+        "limit_ci_high",
+        "bias_trim_and_fill": "estimator side k0 k0_se estimate se ci_low ci_high tau2",
+        "bias_selection": "model term estimate se ci_low ci_high p_value",
+        "bias_panel": "method assumption estimate ci_low ci_high p_value conclusion_holds",
+    }
+    for analysis in ("overall", "by_rater"):
+        for table, names in columns.items():
+            found = list(pd.read_csv(finished / f"results/{analysis}/{table}.csv").columns)
+            assert found[: len(names.split())] == names.split(), table
+    second = pd.read_csv(finished / "data/extracted/second_coder_effect_sizes.csv")
+    assert len(second) == 6
+    coders = pd.read_csv(finished / "results/by_rater/sensitivity_coders.csv")
+    assert {"overall", "rater=client"} <= set(coders["level"])
 
 
 def test_text_outputs_are_lf_utf8_and_hold_no_path_of_the_machine(finished):
@@ -141,10 +201,37 @@ def test_new_analysis_runs_itself_and_the_report_only(home, finished):
     # a new moderator also joins the map of all moderators
     assert planned_jobs(run.stdout + run.stderr) == {
         "fit_analysis": 1,
+        "assess_sensitivity": 1,
+        "assess_bias": 1,
         "map_moderators": 1,
         "draw_figures": 1,
         "render_report": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rules"),
+    [
+        ("gosh: {subsets: 300}", "gosh: false", {"assess_sensitivity"}),
+        ("bootstrap: 50", "bootstrap: 60", {"assess_bias"}),
+        ("permutations: 500", "permutations: 600", {"fit_analysis"}),
+        ("all count", "each counts", {"run_multiverse", "summarise_multiverse"}),
+    ],
+)
+def test_a_changed_setting_reruns_what_uses_it(home, finished, old, new, rules):
+    config = finished / "config/config.yaml"
+    before = config.read_text()
+    config.write_text(before.replace(old, new))
+    try:
+        run = snakemake(home, finished, "--dry-run")
+    finally:
+        config.write_text(before)
+    planned = planned_jobs(run.stdout + run.stderr)
+    after = {"draw_figures", "render_report"}
+    if rules == {"fit_analysis"}:
+        # what rests on a model is assessed anew
+        after |= {"assess_sensitivity", "assess_bias", "run_multiverse", "summarise_multiverse"}
+    assert set(planned) == rules | after
 
 
 @pytest.mark.parametrize(
@@ -153,8 +240,18 @@ def test_new_analysis_runs_itself_and_the_report_only(home, finished):
         ("report/page.py", {"render_report"}),
         ("figures/forest.py", {"draw_figures", "render_report"}),
         (
+            "bias/egger.py",
+            {
+                *("assess_bias", "run_multiverse", "summarise_multiverse"),
+                *("draw_figures", "render_report"),
+            },
+        ),
+        (
             "models/robust.py",
-            {"fit_analysis", "map_moderators", "draw_figures", "render_report"},
+            {
+                *("fit_analysis", "map_moderators", "assess_sensitivity", "assess_bias"),
+                *("run_multiverse", "summarise_multiverse", "draw_figures", "render_report"),
+            },
         ),
     ],
 )

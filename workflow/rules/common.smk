@@ -86,6 +86,16 @@ MULTIVERSE_TABLES = (
     "multiverse_variance",
     "multiverse_options",
 )
+# drawn, or read by users' scripts, but not shown on the page
+TABLES_NOT_SHOWN = (
+    "sensitivity_dfbetas",
+    "sensitivity_gosh",
+    "bias_funnel",
+    "bias_funnel_contours",
+    "bias_trim_and_fill_effects",
+    "bias_excess_significance_power",
+    "multiverse",
+)
 # the analysis that is taken through a multiverse, and the number of jobs that share the work
 MULTIVERSE = config["multiverse"] and config["multiverse"].get("analysis", ANALYSES[0])
 if MULTIVERSE and MULTIVERSE not in ANALYSES:
@@ -173,6 +183,23 @@ def get_multiverse_tables(wildcards):
     if wildcards.analysis != MULTIVERSE:
         return []
     return expand(f"results/{MULTIVERSE}/{{table}}.csv", table=MULTIVERSE_TABLES)
+
+
+def get_trust_tables():
+    """Return the tables on trust in the results that the report shows."""
+    tables = [*SENSITIVITY_TABLES, *BIAS_TABLES]
+    paths = expand("results/{analysis}/{table}.csv", analysis=ANALYSES, table=tables)
+    if MULTIVERSE:
+        paths += expand(f"results/{MULTIVERSE}/{{table}}.csv", table=MULTIVERSE_TABLES)
+    hidden = {f"{name}.csv" for name in TABLES_NOT_SHOWN}
+    return [path for path in paths if os.path.basename(path) not in hidden]
+
+
+def get_trust_records():
+    """Return the sentences on trust in the results."""
+    names = ["sensitivity", "bias"]
+    paths = expand("results/{analysis}/{name}.json", analysis=ANALYSES, name=names)
+    return [*paths, *([f"results/{MULTIVERSE}/multiverse.json"] if MULTIVERSE else [])]
 
 
 def get_analysis_title(wildcards):

@@ -6,6 +6,8 @@ rule render_report:
         models=expand("results/{analysis}/model.json", analysis=ANALYSES),
         included=expand("results/{analysis}/included_effects.csv", analysis=ANALYSES),
         left_out=expand("results/{analysis}/left_out_effects.csv", analysis=ANALYSES),
+        trust=get_trust_tables(),
+        records=get_trust_records(),
         moderators="results/moderator_map.json",
         moderator_pairs="results/moderator_map.csv",
         sources=[*SHEETS, *REFERENCES],

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 from alliance_meta.codebook import load_codebook
 from alliance_meta.report import AnalysisContent, ReportContent, render_report
-from alliance_meta.report.gallery import read_figures
+from alliance_meta.report.gallery import read_figures, read_records, read_tables
 from alliance_meta.tables import hash_files, read_json, read_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 models = [read_json(path) for path in snakemake.input.models]
+trust = read_tables(snakemake.input.trust)
+records = read_records(snakemake.input.records)
 content = ReportContent(
     title=snakemake.params.title,
     question=snakemake.params.question,
@@ -25,6 +27,8 @@ content = ReportContent(
             included=read_table(included),
             left_out=read_table(left_out),
             figures=read_figures(Path(figures)),
+            trust=trust[model["analysis"]],
+            **{"multiverse": None, **records[model["analysis"]]},
         )
         for model, included, left_out, figures in zip(
             models,

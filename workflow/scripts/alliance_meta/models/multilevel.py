@@ -567,7 +567,8 @@ class MultilevelFit:
                 if step > LARGEST_SHARE * scale:
                     return low, np.nan
             return low, root(estimate, estimate + step)
-        except (InestimableError, np.linalg.LinAlgError):
+        # ValueError: where the other components stall, the ratio need not change its sign
+        except (InestimableError, np.linalg.LinAlgError, ValueError):
             return np.nan, np.nan
 
     def study_estimates(self) -> tuple[Index, Index, Array, Array]:

@@ -182,9 +182,9 @@ class Refitter:
         size = max(CHUNK_ELEMENTS // keep.shape[1], 1)
         for first in range(0, max(len(keep), 1), size):
             part = slice(first, first + size)
-            own = (a if a is None or np.ndim(a) < 2 else a[part] for a in (y, v))
-            rhos = rho[part] if isinstance(rho, np.ndarray) and rho.ndim else rho
-            parts.append(self._refit(keep[part], *own, rhos, intervals, start, advance))
+            own_y, own_v = (a if a is None or a.ndim < 2 else a[part] for a in (y, v))
+            own_rho = rho[part] if isinstance(rho, np.ndarray) and rho.ndim else rho
+            parts.append(self._refit(keep[part], own_y, own_v, own_rho, intervals, start, advance))
         refits = _join(parts)
         if plain:
             self._known[keep.tobytes()] = refits

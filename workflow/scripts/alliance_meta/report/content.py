@@ -23,6 +23,8 @@ class FigureContent:
         SVG text of each page.
     files
         Paths of the figure's files, relative to the review's folder.
+    part
+        "result", or "trust" for a figure on how sure the result is.
     """
 
     name: str
@@ -31,6 +33,7 @@ class FigureContent:
     caption: str
     pages: tuple[str, ...]
     files: tuple[str, ...] = ()
+    part: str = "result"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,14 @@ class AnalysisContent:
         ``included_effects.csv`` and ``left_out_effects.csv``.
     figures
         In the order of the page.
+    trust
+        Tables of sensitivity, bias and multiverse: file name without ending -> table. Those
+        that only figures are drawn from need not be there.
+    sensitivity, bias
+        ``sensitivity.json`` and ``bias.json``: ``sentences`` by assessment, and ``settings``;
+        empty if nothing was assessed.
+    multiverse
+        ``multiverse.json``; None for an analysis without a multiverse.
     """
 
     name: str
@@ -55,6 +66,10 @@ class AnalysisContent:
     included: pd.DataFrame
     left_out: pd.DataFrame
     figures: tuple[FigureContent, ...] = ()
+    trust: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    sensitivity: Mapping[str, Any] = field(default_factory=dict)
+    bias: Mapping[str, Any] = field(default_factory=dict)
+    multiverse: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from alliance_meta.report.content import AnalysisContent
 from alliance_meta.report.procedures import MULTILEVEL_MODELS, Part, describe_procedures
 from alliance_meta.report.sources import MethodSources
 from alliance_meta.report.tables import Cell, TableView, make_table, print_count
+from alliance_meta.report.trust_methods import describe_trust_methods
 from alliance_meta.report.wording import (
     CONVERSIONS,
     FLAGS,
@@ -99,7 +100,10 @@ def describe_methods(analyses: Iterable[AnalysisContent], sources: MethodSources
         )
         for title, (members, sentences) in zip(titles, told, strict=True)
     ]
-    procedures = describe_procedures(analyses, sources)
+    procedures = (
+        *describe_procedures(analyses, sources),
+        *describe_trust_methods(analyses, sources),
+    )
     return Methods(tuple(common), tuple(groups) if len(groups) > 1 else (), procedures)
 
 

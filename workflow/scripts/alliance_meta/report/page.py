@@ -34,7 +34,7 @@ from alliance_meta.report.methods import (
     flag_table,
 )
 from alliance_meta.report.moderators import view_moderator_map
-from alliance_meta.report.pictures import Picture, embed_pages
+from alliance_meta.report.pictures import FigureView, view_figure
 from alliance_meta.report.sources import MethodSources
 from alliance_meta.report.tables import (
     TableView,
@@ -47,6 +47,9 @@ from alliance_meta.report.tables import (
     print_count,
     summary_table,
 )
+from alliance_meta.report.trust import TrustView, view_trust
+from alliance_meta.report.trust_context import NamedEffects, TrustContext
+from alliance_meta.report.trust_methods import used_assessments
 from alliance_meta.report.wording import (
     Labels,
     describe_level_of_confidence,
@@ -68,16 +71,6 @@ _LETTER = re.compile(r"\((?:\d+|n\.d\.-)([a-z]+)\)$")
 
 
 @dataclass(frozen=True)
-class FigureView:
-    """A figure with its pages as pictures."""
-
-    title: str
-    caption: str
-    pictures: tuple[Picture, ...]
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class AnalysisView:
     """One analysis as the page prints it; tables without rows are left out by the template."""
 
@@ -96,10 +89,12 @@ class AnalysisView:
     heterogeneity: TableView
     folded: tuple[tuple[str, TableView, str], ...]
     layers: tuple[LayerView, ...]
+    trust: TrustView | None
     left_out: TableView
     n_included: str
     folder: str
     files: tuple[str, ...]
+    trust_files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +111,8 @@ class KeyResult:
     prediction: str
     correlation: bool
     counts: tuple[tuple[str, str], ...]
+    agreement: str
+    trust_anchor: str
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def render_report(content: ReportContent, codebook: Codebook | None = None) -> s
     excluded_rows = content.effects["exclude_reason"].notna()
     effects, excluded = content.effects[~excluded_rows], content.effects[excluded_rows]
     names, references = _cite_studies(content)
-    analyses = _view_analyses(content.analyses, labels)
+    analyses = _view_analyses(content, labels, NamedEffects.of(content.effects, names.labels))
     anchored = list(zip((view.anchor for view in analyses), content.analyses, strict=True))
     further = [name for name in labels.codebook.columns if name not in MAIN_FEATURES]
     metric, ci_level = content.settings["metric"], float(content.settings["ci_level"])
@@ -157,7 +154,7 @@ def render_report(content: ReportContent, codebook: Codebook | None = None) -> s
         "question": content.question.strip(),
         "caution": content.caution.strip(),
         "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        "key_result": _key_result(content.analyses[0]) if content.analyses else None,
+        "key_result": _key_result(content.analyses[0], analyses[0]) if analyses else None,
         "counts": _count_data(effects, excluded),
         "data_sentence": describe_data(effects, len(excluded)),
         "codes": code_tables(effects, labels, MAIN_FEATURES),
@@ -222,23 +219,28 @@ def _cite_studies(content: ReportContent) -> tuple[StudyNames, list[ReferenceEnt
     return StudyNames(labels, anchors), entries
 
 
-def _view_analyses(analyses: Sequence[AnalysisContent], labels: Labels) -> list[AnalysisView]:
+def _view_analyses(
+    content: ReportContent, labels: Labels, named: NamedEffects
+) -> list[AnalysisView]:
     views: list[AnalysisView] = []
     taken: set[str] = set()
     said: set[str] = set()
-    for index, content in enumerate(analyses, start=1):
-        slug = re.sub(r"[^a-z0-9]+", "-", content.name.lower()).strip("-") or str(index)
+    contexts = [TrustContext(analysis, labels, named) for analysis in content.analyses]
+    # where a reader of an analysis with moderators finds what is of one mean
+    other = next((c.content.title for c in contexts if c.content.bias and not c.moderated), "")
+    for index, context in enumerate(contexts, start=1):
+        name = context.content.name
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or str(index)
         anchor = f"analysis-{slug}"
         if anchor in taken:
             anchor = f"{anchor}-no-{index}"
         taken.add(anchor)
-        views.append(_view_analysis(anchor, content, labels, said))
+        views.append(_view_analysis(anchor, context, said, other))
     return views
 
 
-def _view_analysis(
-    anchor: str, content: AnalysisContent, labels: Labels, said: set[str]
-) -> AnalysisView:
+def _view_analysis(anchor: str, context: TrustContext, said: set[str], other: str) -> AnalysisView:
+    content, labels = context.content, context.labels
     model = content.model
     spec = model["specification"]
     names = [row["term"] for row in model["coefficients"] if "[" in row["term"]]
@@ -267,18 +269,17 @@ def _view_analysis(
             labels.sentence(sentence, names) for sentence in (*model["sentences"], *on_resampling)
         ),
         warnings=tuple(labels.sentence(warning, names) for warning in model["warnings"]),
-        figures=tuple(
-            FigureView(figure.title, figure.caption, tuple(embed_pages(figure)), figure.files)
-            for figure in content.figures
-        ),
+        figures=tuple(view_figure(figure) for figure in content.figures if figure.part != "trust"),
         summary=summary_table(model, labels),
         heterogeneity=heterogeneity_table(model, labels),
         folded=tuple((words, table, kind) for words, table, kind in folded if table.rows),
         layers=view_layers(model, labels, said),
+        trust=view_trust(context, other if other != content.title else ""),
         left_out=left_out_table(content.left_out),
         n_included=_count_included(content.included),
         folder=f"results/{content.name}/",
         files=tuple(f"{name}.csv" for name in _table_names(model)),
+        trust_files=_trust_files(content),
     )
 
 
@@ -287,11 +288,18 @@ def _table_names(model: Mapping[str, Any]) -> list[str]:
     return [*MAIN_TABLES, *further, *sorted(model["layers"])]
 
 
+def _trust_files(content: AnalysisContent) -> tuple[str, ...]:
+    """Return what the files on trust in a result are called."""
+    stems = {name.partition("_")[0] for name, table in content.trust.items() if len(table)}
+    return tuple(f"{stem}*.csv" for stem in ("sensitivity", "bias", "multiverse") if stem in stems)
+
+
 def _used_terms(analyses: Sequence[AnalysisContent]) -> set[str]:
     """Return which of the words that need explaining the page uses."""
-    used = set()
+    used = used_assessments(analyses)
     for analysis in analyses:
         model = analysis.model
+        used |= {figure.name for figure in analysis.figures}
         used |= set(model["layers"])
         used |= {name for name in ("withheld", "collinearity", "comparisons") if model[name]}
         used |= {str(model["specification"]["model"])}
@@ -306,7 +314,7 @@ def _count_included(included: pd.DataFrame) -> str:
     return f"{text}, {shown_only:,} more shown only" if shown_only else text
 
 
-def _key_result(content: AnalysisContent) -> KeyResult:
+def _key_result(content: AnalysisContent, view: AnalysisView) -> KeyResult:
     model = content.model
     metric = model["specification"]["metric"]
     row: Mapping[str, Any] = next(iter(model["summary"]), {})
@@ -333,6 +341,8 @@ def _key_result(content: AnalysisContent) -> KeyResult:
             for name, key in counted
             if shown and not pd.isna(number(row.get(key)))
         ),
+        agreement=view.trust.agreement if view.trust and shown else "",
+        trust_anchor=f"{view.anchor}-trust",
     )
 
 

@@ -92,7 +92,9 @@ def assess_sensitivity(
             rows, refitter, **_listed(asked), **fits
         ),
         gosh.NAME: lambda **asked: gosh.assess_gosh(rows, refitter, seed=seed, **asked, **fits),
-        rho_sweep.NAME: lambda **asked: rho_sweep.assess_rho(rows, refitter, **asked, **fits),
+        rho_sweep.NAME: lambda **asked: rho_sweep.assess_rho(
+            rows, refitter, withheld=withheld, **asked, **fits
+        ),
         leave_class_out.NAME: lambda **asked: leave_class_out.assess_leave_class_out(
             rows, refitter, withheld=withheld, **_listed(asked), **fits
         ),

@@ -1,6 +1,6 @@
 """The result over assumed correlations of sampling errors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ def assess_rho(
     refitter: Refitter,
     *,
     values: Sequence[float] = DEFAULT_VALUES,
+    withheld: Collection[str] = (),
     advance: Callable[[int], None] = lambda n: None,
 ) -> Assessment:
     """Fit the model under each assumed correlation of sampling errors within a sample.
@@ -46,6 +47,8 @@ def assess_rho(
         The rows of an analysis and what fits its model again.
     values
         Correlations in [0, 1).
+    withheld
+        Terms whose test is withheld.
     advance
         Told how many fits have been finished.
 
@@ -66,7 +69,7 @@ def assess_rho(
     v = _composite_variances(rows, grid) if rows.spec.model == "aggregated" else None
     refits = refitter.refit(keep, v=v, rho=grid, advance=advance)
     everything = refitter.refit(keep[:1])
-    changes = changes_of(refits, everything, rows)
+    changes = changes_of(refits, everything, rows, withheld)
     records = [
         (
             rho,
