@@ -55,14 +55,14 @@ def make_table(cells):
 tables = st.lists(rows, min_size=1, max_size=14).map(make_table)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(table=tables)
 def test_perfect_reliabilities_give_back_the_observed_numbers(table):
     table[["reliability_alliance", "reliability_outcome"]] = 1.0
     pd.testing.assert_frame_equal(correct_attenuation(table).effects, table)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(table=tables)
 def test_correction_never_shrinks_correlations_or_variances(table):
     after = correct_attenuation(table).effects
@@ -76,7 +76,7 @@ def test_correction_never_shrinks_correlations_or_variances(table):
     assert np.isfinite(after.loc[after["exclude_reason"].isna(), NUMBERS]).all(axis=None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(table=tables)
 def test_every_row_is_corrected_or_reported(table):
     result = correct_attenuation(table)
@@ -91,7 +91,7 @@ def test_every_row_is_corrected_or_reported(table):
         assert counts["k_effects"].sum() == len(entered)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(table=tables, seed=st.integers(0, 10_000))
 def test_order_of_rows_does_not_matter(table, seed):
     one = correct_attenuation(table)
@@ -101,7 +101,7 @@ def test_order_of_rows_does_not_matter(table, seed):
     pd.testing.assert_frame_equal(two, one.reliabilities, rtol=RELATIVE, atol=ABSOLUTE)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(table=tables)
 def test_imputed_values_stay_within_the_coded_ones(table):
     result = correct_attenuation(table)
@@ -117,7 +117,7 @@ def test_imputed_values_stay_within_the_coded_ones(table):
             assert known.max() <= coded.max() + ABSOLUTE
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(table=tables)
 def test_turning_every_correlation_round_turns_every_result(table):
     turned = table.assign(yi=-table["yi"], r=-table["r"], z=-table["z"])
@@ -127,7 +127,7 @@ def test_turning_every_correlation_round_turns_every_result(table):
         np.testing.assert_array_equal(two[name], sign * one[name])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     data=st.lists(
         st.tuples(correlations, st.integers(4, 500), st.floats(0.3, 1), st.floats(0.3, 1)),

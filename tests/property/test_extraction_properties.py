@@ -195,7 +195,7 @@ GARBAGE = st.one_of(
 )
 
 
-@settings(FILES, max_examples=200)
+@settings(FILES, max_examples=100)
 @given(GARBAGE, st.sampled_from([".csv", ".tsv", ".xlsx", ".txt"]))
 def test_garbage_never_raises(tmp_path: Path, data: bytes, ending: str) -> None:
     path = tmp_path / f"effects{ending}"
@@ -215,7 +215,7 @@ BIBTEX = st.lists(
 ).map("".join)
 
 
-@settings(FILES, max_examples=300)
+@settings(FILES, max_examples=150)
 @given(BIBTEX)
 def test_garbage_in_a_bibliography_never_raises(tmp_path: Path, text: str) -> None:
     path = tmp_path / "references.bib"

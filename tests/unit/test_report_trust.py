@@ -35,6 +35,17 @@ def report(make_effects):
     return samples.report(make_effects)
 
 
+PAGES = {}
+
+
+@pytest.fixture
+def whole(report):
+    """The page of the whole review, rendered once for all tests."""
+    if not PAGES:
+        PAGES["whole"] = render_report(report)
+    return PAGES["whole"]
+
+
 def words(html):
     return " ".join(unescape(re.sub("<[^>]+>", " ", html)).split())
 
@@ -58,8 +69,8 @@ def render_first(report, content=None, **fields):
     return render_report(replace(report, analyses=(analysis,)))
 
 
-def test_four_questions_in_order_with_sentences_in_sight(report):
-    found = part(render_report(report))
+def test_four_questions_in_order_with_sentences_in_sight(whole):
+    found = part(whole)
     titles = re.findall(r"<h5>(.*?)</h5>", found)
     assert titles == [block.title for block in BLOCKS]
     assert len(titles) == 4
@@ -73,15 +84,15 @@ def test_four_questions_in_order_with_sentences_in_sight(report):
     assert text.index("2 choices make") < text.index("No sign changes.")
 
 
-def test_one_table_in_sight_per_question_at_most(report):
-    found = part(render_report(report))
+def test_one_table_in_sight_per_question_at_most(whole):
+    found = part(whole)
     blocks = re.split(r"<h5>", found)[1:]
     tables = [re.sub(r"<details>.*?</details>", "", b, flags=re.S).count("<table") for b in blocks]
     assert tables == [0, 1, 1, 1]
 
 
-def test_numbers_are_those_of_the_tables(report):
-    text = words(part(render_report(report)))
+def test_numbers_are_those_of_the_tables(whole):
+    text = words(part(whole))
     # the panel is on the reporting scale already
     assert "PET assumes: a line .11 [−.04, .26] does not hold" in text
     assert "p-uniform* assumes: chances .27 [.18, .35] holds" in text
@@ -111,8 +122,8 @@ def test_numbers_are_those_of_the_tables(report):
     assert ".29 .35 .32 [.28, .36] < 1 %" in text
 
 
-def test_ratios_without_limit_are_read_from_texts(report):
-    text = words(part(render_report(report)))
+def test_ratios_without_limit_are_read_from_texts(whole):
+    text = words(part(whole))
     assert "10 times as likely .20 [.14, .26]" in text
     assert "S-value: ratio that moves the mean to 0 none does" in text
     assert "S-value: ratio that moves the interval to 0 7.2" in text
@@ -127,8 +138,8 @@ def test_generic_effects_are_not_transformed(report):
     assert "tanh" not in text
 
 
-def test_studies_and_codes_are_in_a_readers_words(report):
-    text = words(part(render_report(report)))
+def test_studies_and_codes_are_in_a_readers_words(whole):
+    text = words(part(whole))
     assert "The result is lowest without Horvath (1991) and highest without Able (2010)." in text
     # a study with several effects needs the effect's own name
     assert "e2" not in text.split("1 is influential:")[1][:60].replace("Bordin", "")
@@ -138,7 +149,7 @@ def test_studies_and_codes_are_in_a_readers_words(report):
     assert "Correlation from a t statistic 2 studies remain" in text
     assert "Estimator of τ²: REML (base) Nearly unbiased. 2 .31 100 % –" in text
     assert "Estimator of τ²: PM No shape assumed. 2 .32 50 % 25 %" in text
-    moderated = words(part(render_report(report), "by-rater"))
+    moderated = words(part(whole, "by-rater"))
     assert (
         "What is concluded about Rater: therapist changes without Bordin (2001) (sign)."
         in moderated
@@ -146,6 +157,18 @@ def test_studies_and_codes_are_in_a_readers_words(report):
     assert "What is concluded about the intercept stays." in moderated
     assert "rater[T." not in moderated
     assert "rater=" not in moderated
+
+
+def test_a_lone_class_is_in_a_readers_words(report):
+    fields = samples.trust_fields()
+    fields["trust"].pop("sensitivity_leave_class_out")
+    fields["sensitivity"]["sentences"]["leave_class_out"] = [
+        "All effects have the same conversion route, t_to_r.",
+        "All effects have the same outcome measure, BDI, second edition.",
+    ]
+    text = words(part(render_first(report, **fields)))
+    assert "the same conversion route: correlation from a t statistic." in text
+    assert "the same outcome measure: BDI, second edition." in text
 
 
 def test_names_that_are_numbers_or_plain_words_do_not_rename_sentences(report):
@@ -159,8 +182,8 @@ def test_names_that_are_numbers_or_plain_words_do_not_rename_sentences(report):
     assert "Of 12 studies, Able (2010) moves it most." in words(part(html))
 
 
-def test_key_result_tells_how_far_the_methods_agree(report):
-    html = render_report(report)
+def test_key_result_tells_how_far_the_methods_agree(report, whole):
+    html = whole
     key = re.search(r'<section id="key-result".*?</section>', html, re.S).group()
     assert samples.AGREEMENT in key
     assert 'href="#analysis-overall-trust"' in key
@@ -168,8 +191,8 @@ def test_key_result_tells_how_far_the_methods_agree(report):
     assert "How sure?" not in words(bare)
 
 
-def test_moderated_analysis_gathers_what_is_of_one_mean(report):
-    found = part(render_report(report), "by-rater")
+def test_moderated_analysis_gathers_what_is_of_one_mean(whole):
+    found = part(whole, "by-rater")
     text = words(found)
     assert text.count("one mean") == 1
     assert (
@@ -199,8 +222,8 @@ def test_a_lone_name_takes_a_singular_verb(report):
     assert "GOSH is of one mean; see an analysis without moderators." in text
 
 
-def test_figures_of_moderated_analyses_are_files_only(report):
-    html = render_report(report)
+def test_figures_of_moderated_analyses_are_files_only(whole):
+    html = whole
     assert part(html).count("<img") == 2
     # the funnel is in sight, the other folded
     assert re.sub(r"<details>.*?</details>", "", part(html), flags=re.S).count("<img") == 1
@@ -209,8 +232,8 @@ def test_figures_of_moderated_analyses_are_files_only(report):
     assert "A funnel figure." in html
 
 
-def test_results_part_shows_no_figures_on_trust(report):
-    html = render_report(report).replace(part(render_report(report)), "")
+def test_results_part_shows_no_figures_on_trust(whole):
+    html = whole.replace(part(whole), "")
     assert "The funnel figure" not in html
 
 
@@ -258,8 +281,8 @@ def test_refits_that_failed_are_not_shown_as_results(report):
     assert "Without one study" not in words(part(render_first(report, **fields)))
 
 
-def test_long_tables_are_cut_and_name_their_file(report):
-    html = part(render_report(report))
+def test_long_tables_are_cut_and_name_their_file(whole):
+    html = part(whole)
     text = words(html)
     assert "And 5 further disagreements in the file." in text
     assert "7 of 30 steps." in text
@@ -279,10 +302,8 @@ def test_leave_one_out_shows_what_changes_and_the_five_that_move_most(report):
     assert [i for i in range(30) if f" x{i} " in text] == [25, 26, 27, 28, 29]
 
 
-def test_methods_cite_what_was_used_only(report):
-    text = words(
-        re.search(r'<section id="methods".*?</section>', render_report(report), re.S).group()
-    )
+def test_methods_cite_what_was_used_only(report, whole):
+    text = words(re.search(r'<section id="methods".*?</section>', whole, re.S).group())
     for cited in ("Viechtbauer & Cheung, 2010", "Olkin et al., 2012", "Lau et al., 1992"):
         assert cited in text
     for cited in ("Egger et al., 1997", "van Aert & van Assen, 2026", "Vevea & Hedges, 1995"):
@@ -314,8 +335,8 @@ def test_every_reference_for_methods_on_trust_exists_and_is_used():
     assert sources.cited <= set(sources.items)
 
 
-def test_words_are_explained_only_if_they_are_used(report):
-    html = render_report(report)
+def test_words_are_explained_only_if_they_are_used(report, whole):
+    html = whole
     assert "<dt>Trim and fill</dt>" in html
     assert "<dt>Multiverse, specification curve</dt>" in html
     fields = samples.trust_fields() | {"multiverse": None}

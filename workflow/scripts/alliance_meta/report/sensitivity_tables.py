@@ -114,9 +114,10 @@ def leave_one_out_tables(context: TrustContext) -> list[TableView]:
         if not pd.isna(number(row["estimate"]))
     ]
     studies = [row for row in rows if print_text(row["unit"]) == "study"]
-    effects = [
-        row for row in rows if print_text(row["unit"]) == "effect" and print_text(row["changes"])
-    ]
+    single = [row for row in rows if print_text(row["unit"]) == "effect"]
+    # where no study has several effects, the same would stand there twice
+    repeated = _count_names(single) == _count_names(studies)
+    effects = [row for row in single if print_text(row["changes"]) and not repeated]
     tables = [
         _omission_table(
             context,
@@ -142,6 +143,10 @@ def leave_one_out_tables(context: TrustContext) -> list[TableView]:
             )
         )
     return tables
+
+
+def _count_names(rows: Iterable[Record]) -> int:
+    return len({print_text(row["left_out"]) for row in rows})
 
 
 def influence_tables(context: TrustContext) -> list[TableView]:

@@ -25,6 +25,7 @@ _NAMING = frozenset({"leave_one_out", "influence", "baujat", "gosh", "cumulative
 _ONE_MEAN = re.compile(r".+? (?:is|are) of (?:a|one) mean; .*\bmoderators\b.*")
 _OFF = re.compile(r"Switched off in the configuration\.")
 _NOT_COMPUTED = re.compile(r"Not computed: (?P<reason>.+?)\.?", re.DOTALL)
+_ALIKE = re.compile(r"(All effects have the same )([^,]+), (.+)\.", re.DOTALL)
 _NOTHING = re.compile(r"Nothing to assess: (?P<reason>.+?)\.?", re.DOTALL)
 
 
@@ -67,6 +68,12 @@ def put_in_words(sentence: str, method: str, context: TrustContext) -> str:
 
 def _name_classes(sentence: str, context: TrustContext) -> str:
     """Put codes that were left out in words: "without client", "Without rater client, …"."""
+    alike = _ALIKE.fullmatch(sentence)
+    if alike:
+        column = (
+            "conversion" if alike[2] == class_name("conversion") else alike[2].replace(" ", "_")
+        )
+        return f"{alike[1]}{alike[2]}: {context.class_words(column, alike[3])}."
     by: dict[str, set[str]] = {}
     for row in context.rows("sensitivity_leave_class_out"):
         by.setdefault(print_text(row["by"]), set()).add(print_text(row["left_out"]))
