@@ -359,3 +359,32 @@ def test_robust_errors_hold_with_very_unequal_variances(effects):
     together = analyse(both, spec(**settings)).coefficients.iloc[0]
     assert together["se"] == pytest.approx(alone["se"], rel=1e-4)
     assert together["df"] == pytest.approx(alone["df"], rel=1e-4)
+
+
+def test_a_maximum_inside_is_found_though_a_climb_leads_to_the_boundary():
+    effects = """
+        0 0 2.251181597295076 0.025182095303766604
+        1 0 0.24993074530362785 0.047167076189178966
+        2 1 0.6772757612007416 0.04082124880326258
+        3 2 0.22187457864554427 0.03489886177542934
+        4 3 0.5606380380943536 0.010461806061949245
+        4 3 -0.5035638591566535 0.04400381168630554
+        5 4 -0.18374316136219992 0.06846926602226398
+        6 5 0.27434863405408727 0.06122314621306019
+        6 6 0.5976614765533451 0.010149051536676933
+        6 5 0.11802226287277989 0.05841289375503662
+        7 7 -0.028032915389991725 0.02723974263761374
+        7 7 0.21692317799249697 0.005129414526774542
+        8 8 0.17912276576483685 0.03932264105102464
+        8 8 -0.09161576375098589 0.010625268986074608
+        8 9 0.3150835594463975 0.012185501858922893
+        8 9 0.3657149925084894 0.019361451521469494
+        9 10 0.30130976668163123 0.07359441233564461
+        10 11 0.12806840829294044 0.02329324795083347"""
+    rows = np.array([line.split() for line in effects.strip().splitlines()], dtype=float)
+    structure = build_structure(rows[:, 0].astype(int), rows[:, 1].astype(int))
+    X, free = np.ones((len(rows), 1)), np.array([True, True])
+    fit = fit_multilevel(rows[:, 2], rows[:, 3], X, structure, rho=0.8, restricted=False, free=free)
+    # from rma.mv, whose search stops at 1e-8 of the likelihood; the boundary's is -14.828
+    assert fit.log_likelihood == pytest.approx(-14.6073828, abs=1e-6)
+    np.testing.assert_allclose(fit.theta, [0.218152, 0.125094], rtol=1e-4)

@@ -196,7 +196,7 @@ def test_peaks_are_counted(values, peaks):
 def test_equal_effects_have_one_estimate(make_effects):
     found = assess(make_effects, np.full(10, 0.3), np.linspace(0.01, 0.05, 10))
     assert "They all have the same estimate, .29." in found.sentences
-    assert "I² is 0% in every subset." in found.sentences
+    assert "I² is 0 % in every subset." in found.sentences
     assert summary_of(found)["n_modes"] == 1
 
 
@@ -274,7 +274,7 @@ def test_subsets_without_an_answer_are_counted_and_left_out(make_effects):
     found = assess_gosh(rows, Stubborn())
     assert summary_of(found)["subsets_failed"] == 8
     assert len(found.tables["sensitivity_gosh"]) == 7
-    assert "8 subsets have no estimate and did not enter." in found.sentences
+    assert "8 subsets cannot carry the model and did not enter." in found.sentences
     studies = found.tables["sensitivity_gosh_studies"]
     assert np.isnan(studies["mean_with"][0])
     assert np.isnan(summary_of(found)["I2_mean"])

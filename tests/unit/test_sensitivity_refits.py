@@ -202,3 +202,46 @@ def test_fixed_and_equal_weights(make_effects):
     assert table.loc["equal", "se"] == pytest.approx(y.std(ddof=1) / np.sqrt(12), rel=1e-12)
     assert table.loc["equal", "df"] == pytest.approx(11, rel=1e-9)
     assert table.loc["estimated", "estimate"] == pooled(effects)["estimate"]
+
+
+def test_weights_that_leave_no_error_have_no_test(make_effects):
+    rows, _ = fitted(make_effects([0.3] * 6, [0.02, 0.03, 0.01, 0.02, 0.05, 0.02], list("abcdef")))
+    table = assess_weights(rows).tables["sensitivity_weights"]
+    assert table["p_value"].isna().all()
+    assert table.loc[table["weights"] != "estimated", "ci_low"].isna().all()
+
+
+def test_tests_that_are_withheld_stay_withheld_under_other_weights(make_effects):
+    rows, _ = fitted(make_effects([0.3, 0.32, 0.2, 0.31], [0.02] * 4, list("aabc")))
+    table = assess_weights(rows).tables["sensitivity_weights"]
+    assert (table["df"] < 4).all()
+    assert table["p_value"].isna().all()
+
+
+def test_a_row_left_alone_changes_no_significance(make_effects):
+    rows, refitter = fitted(make_effects([0.3, 0.4], [0.001, 0.001], ["a", "b"]))
+    assessment = assess_leave_one_out(rows, refitter)
+    assert (assessment.tables["sensitivity_leave_one_out"]["changes"] == "").all()
+
+
+def test_an_intercept_at_year_zero_is_not_spoken_of(review):
+    rows, refitter = fitted(review, moderators="year")
+    for assess in (assess_leave_one_out, assess_rho, assess_leave_class_out):
+        assert "Intercept" not in " ".join(assess(rows, refitter).sentences)
+
+
+def test_equal_results_are_not_told_as_a_range(make_effects):
+    rows, refitter = fitted(make_effects([0.3] * 5, [0.02] * 5, list("abcde")))
+    sentences = assess_leave_one_out(rows, refitter).sentences
+    assert "leaves the pooled correlation at .291 throughout." in sentences[0]
+
+
+def test_text_and_equal_values_give_no_order(review):
+    rows, refitter = fitted(review)
+    with pytest.raises(SpecificationError, match="holds text"):
+        assess_cumulative(rows, refitter, by=["rater"])
+    review["year"] = 2000.0
+    rows, refitter = fitted(review)
+    assessment = assess_cumulative(rows, refitter, by=["year"])
+    assert assessment.tables["sensitivity_cumulative"].empty
+    assert assessment.sentences == ("All studies have the same year, which gives them no order.",)

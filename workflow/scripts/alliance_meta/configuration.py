@@ -1,7 +1,7 @@
 """A review's configuration: its defaults, its problems, its files."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from glob import glob
 from itertools import combinations
 from pathlib import Path
@@ -19,6 +19,21 @@ TYPE_WORDS = {
     "integer": ("a whole number", "Write it without decimals and quotes, such as 20181."),
     "string": ("a text", "Put it in quotes."),
     "object": ("a group of settings", "Write its settings below it, indented by two blanks."),
+    "boolean": ("true or false", "Write true or false, without quotes."),
+}
+
+# what a value's kind is called in a schema
+VALUE_TYPES: Mapping[type, frozenset[str]] = {
+    dict: frozenset({"object"}),
+    list: frozenset({"array"}),
+    int: frozenset({"integer", "number"}),
+    float: frozenset({"integer", "number"}),
+}
+
+SIZE_WORDS = {
+    "minItems": "or more are needed",
+    "minProperties": "or more are needed",
+    "maxProperties": "are possible at most",
 }
 
 SHARED_SETTINGS = (
@@ -84,23 +99,68 @@ def configuration_problems(config: Any, schema: Mapping[str, Any], *, name: str)
             text = f"The analyses '{first}' and '{second}' differ in capitals only."
             right = "Some computers keep them in one folder; rename one."
             problems.append(Problem(name, text, right, column="analyses", code="configuration"))
-    for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
+    for error in _single_errors(validator.iter_errors(config)):
         place = ".".join(str(part) for part in error.absolute_path)
-        text, suggestion = _in_words(error)
-        problems.append(Problem(name, text, suggestion, column=place, code="configuration"))
+        for text, suggestion in _in_words(error):
+            problems.append(Problem(name, text, suggestion, column=place, code="configuration"))
     return problems
 
 
-def _in_words(error: jsonschema.ValidationError) -> tuple[str, str]:
+def _single_errors(
+    errors: Iterable[jsonschema.ValidationError],
+) -> Iterator[jsonschema.ValidationError]:
+    """Yield errors by place, each where the mistake is; a value of a wrong kind has one only."""
+    listed = sorted(errors, key=lambda e: [str(part) for part in e.absolute_path])
+    mistyped = {tuple(e.absolute_path) for e in listed if e.validator == "type"}
+    for error in listed:
+        fitting = _fitting_alternative(error)
+        if fitting is not None:
+            yield from _single_errors(
+                inner for inner in error.context or () if inner.schema_path[0] == fitting
+            )
+        elif error.validator == "type" or tuple(error.absolute_path) not in mistyped:
+            yield error
+
+
+def _fitting_alternative(error: jsonschema.ValidationError) -> int | None:
+    """Return which alternative a group, a list or a number was meant to be; None for others."""
+    if error.validator != "anyOf":
+        return None
+    kinds = VALUE_TYPES.get(type(error.instance), frozenset())
+    return next(
+        (
+            number
+            for number, schema in enumerate(error.validator_value)
+            if kinds & _schema_types(schema)
+        ),
+        None,
+    )
+
+
+def _schema_types(schema: Mapping[str, Any]) -> frozenset[str]:
+    """Return the kinds of value that a schema takes, as far as it names them."""
+    kinds = schema.get("type", ())
+    return frozenset([kinds] if isinstance(kinds, str) else kinds)
+
+
+def _in_words(error: jsonschema.ValidationError) -> list[tuple[str, str]]:
+    """Return problem and suggestion; of unknown settings each has its own."""
     schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
-    value = error.instance
-    if error.validator == "additionalProperties" and isinstance(value, Mapping):
-        known = list(schema.get("properties", {}))
-        unknown = [key for key in value if key not in known]
-        names = ", ".join(f"'{key}'" for key in unknown)
-        nearest = process.extractOne(str(unknown[0]), known, score_cutoff=60)
+    if error.validator != "additionalProperties" or not isinstance(error.instance, Mapping):
+        return [_one_in_words(error, schema)]
+    known = list(schema.get("properties", {}))
+    found = []
+    for key in (key for key in error.instance if key not in known):
+        nearest = process.extractOne(str(key), known, score_cutoff=60)
         hint = f"Did you mean '{nearest[0]}'?" if nearest else f"Known keys: {', '.join(known)}."
-        return f"There is no setting {names} here.", hint
+        found.append((f"There is no setting '{key}' here.", hint))
+    return found
+
+
+def _one_in_words(
+    error: jsonschema.ValidationError, schema: Mapping[str, Any]
+) -> tuple[str, str]:
+    value = error.instance
     if error.validator == "required":
         return error.message.replace("is a required property", "is missing") + ".", "Add it."
     if error.validator == "enum":
@@ -109,17 +169,56 @@ def _in_words(error: jsonschema.ValidationError) -> tuple[str, str]:
             f"Use one of: {', '.join(map(str, schema['enum']))}.",
         )
     if error.validator == "type":
-        wanted, right = TYPE_WORDS[str(schema["type"])]
-        return f"'{value}' is not {wanted}.", right
+        return _wrong_type(value, schema)
     if error.validator == "anyOf":
-        right = "Write false to switch it off, or a number, or the settings listed in "
-        return f"'{value}' is not allowed here.", right + "config/README.md."
+        return _no_alternative(value, error.validator_value)
+    if error.validator in SIZE_WORDS:
+        limit = f"{error.validator_value} {SIZE_WORDS[str(error.validator)]}"
+        given = {0: "There is nothing here", 1: "There is only one entry here"}
+        text = given.get(len(value), f"There are {len(value)} entries here")
+        return f"{text}, and {limit}.", str(schema.get("description", ""))
+    if error.validator == "pattern" and "choices" in error.absolute_path:
+        return (
+            f"'{value}' cannot name a choice.",
+            "Begin with a letter, though not with choice_, and use letters, digits and _ only.",
+        )
     if error.validator == "pattern":
         return (
             f"'{value}' cannot name an analysis.",
             "Begin with a letter and use letters, digits, _ and - only, such as by_rater.",
         )
     return error.message[:1].upper() + error.message[1:] + ".", str(schema.get("description", ""))
+
+
+def _wrong_type(value: Any, schema: Mapping[str, Any]) -> tuple[str, str]:
+    """Say which kind of value is wanted, without printing a group or a list."""
+    kinds = [schema["type"]] if isinstance(schema["type"], str) else list(schema["type"])
+    wanted, right = zip(*(TYPE_WORDS[kind] for kind in kinds), strict=True)
+    if isinstance(value, Mapping | list):
+        given = TYPE_WORDS["object" if isinstance(value, Mapping) else "array"][0]
+        return f"This is {given}, not {' or '.join(wanted)}.", right[0]
+    shown = _print_value(value)
+    if len(wanted) == 1:
+        return f"'{shown}' is not {wanted[0]}.", right[0]
+    return f"'{shown}' is neither {' nor '.join(wanted)}.", right[0]
+
+
+def _no_alternative(value: Any, alternatives: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Say what may stand where none of several kinds fits."""
+    kinds = frozenset().union(*(_schema_types(schema) for schema in alternatives))
+    ways = ["false to switch it off"]
+    ways += ["true"] if "boolean" in kinds else []
+    ways += ["a number"] if kinds & {"integer", "number"} else []
+    ways += ["the settings listed in config/README.md"] if "object" in kinds else []
+    given = f"'{_print_value(value)}'"
+    if isinstance(value, Mapping | list):
+        given = "A group of settings" if isinstance(value, Mapping) else "A list"
+    return f"{given} is not allowed here.", f"Write {', or '.join(ways)}."
+
+
+def _print_value(value: Any) -> str:
+    """Return a value as YAML writes it, where Python has another word."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

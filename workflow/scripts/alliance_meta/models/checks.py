@@ -85,6 +85,7 @@ def check_analyses(
         _check_references(spec, (*variables, *scale_variables(spec.scale)), data, report)
         _check_thresholds(settings, spec, report)
         _check_columns(settings, effects, report)
+        _check_power(settings, spec, report)
         if data.empty:
             text = "no effect satisfies this analysis"
             if spec.where:
@@ -143,6 +144,20 @@ def _check_columns(settings: Mapping[str, Any], effects: pd.DataFrame, report: A
         for column in [by] if isinstance(by, str) else by:
             if column not in {*effects.columns, *known}:
                 report(f"sensitivity.{name}.by", f"there is no column '{column}'", column)
+
+
+def _check_power(settings: Mapping[str, Any], spec: ModelSpecification, report: Any) -> None:
+    """Report a power that a test has without any difference."""
+    asked = (settings.get("sensitivity") or {}).get("power")
+    power = asked.get("power") if isinstance(asked, Mapping) else None
+    level = 1 - spec.ci_level
+    # one minus a decimal is off by rounding
+    if power is not None and power <= level * (1 + 1e-9):
+        text = (
+            f"a test at the level of {level:.3g} finds something with a power of {level:.3g} even "
+            f"where there is nothing, so that {power:g} is too little; set a power well above it"
+        )
+        report("sensitivity.power.power", text, str(power))
 
 
 def _check_thresholds(settings: Mapping[str, Any], spec: ModelSpecification, report: Any) -> None:

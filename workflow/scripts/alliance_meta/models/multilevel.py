@@ -452,16 +452,17 @@ class Likelihood:
         """Find the maximum from the best points of a grid, on and off the boundary.
 
         The likelihood can have a maximum without variance between studies, another without
-        variance within them, and one with both.
+        variance within them, and one with both, which is sought from more than one side: a
+        climb may end on the boundary although there is a higher point inside.
         """
         G, scale = self.structure.n_groups, self.spread()
-        starts: dict[tuple[bool, bool], tuple[float, Array]] = {}
+        starts: dict[tuple[bool, bool, bool], tuple[float, Array]] = {}
         for between in START_SHARES:
             for within in START_SHARES:
                 theta = np.repeat([between * scale, within * scale], G)
                 theta[~free] = 0.0
                 value = self.evaluate(theta).log_likelihood
-                kind = (bool(theta[:G].any()), bool(theta[G:].any()))
+                kind = (bool(theta[:G].any()), bool(theta[G:].any()), between >= within)
                 if kind not in starts or value > starts[kind][0]:
                     starts[kind] = (value, theta)
         best: tuple[float, Array] | None = None

@@ -281,37 +281,36 @@ class _Likelihoods:
     def search(self, free: Mask) -> Array:
         """Return where the best of some short climbs on and off the boundary ends, (2, B)."""
         scale = self.spread()
-        n = len(scale)
-        shape = (2, 2, n)
-        best_value = np.full(shape, -np.inf)
-        best_start = np.zeros((2, 2, 2, n))
+        column = np.arange(len(scale))
+        # without, between only, within only, and both from either side, as in ``Likelihood``
+        best_value = np.full((5, len(scale)), -np.inf)
+        best_start = np.zeros((5, 2, len(scale)))
         for between in START_SHARES:
             for within in START_SHARES:
                 theta = np.stack([between * scale, within * scale])
                 theta[~free] = 0.0
                 value = self.evaluate(theta).log_likelihood
-                kind = (theta > 0).astype(int)
-                column = np.arange(n)
-                better = value > best_value[kind[0], kind[1], column]
-                a, b, c = kind[0][better], kind[1][better], column[better]
-                best_value[a, b, c] = value[better]
-                best_start[a, b, :, c] = theta[:, better].T
-        top = best_value.max(axis=(0, 1))
-        found_value = np.full(n, -np.inf)
-        found = np.zeros((2, n))
-        for a in range(2):
-            for b in range(2):
-                chosen = np.flatnonzero(best_value[a, b] > top - HOPELESS)
-                if not len(chosen):
-                    continue
-                part = self.select(chosen)
-                theta, _ = part.maximise(
-                    np.take(best_start[a, b], chosen, axis=1), free[:, chosen], steps=SEARCH_STEPS
-                )
-                value = part.evaluate(theta).log_likelihood
-                better = value > found_value[chosen]
-                found_value[chosen[better]] = value[better]
-                found[:, chosen[better]] = theta[:, better]
+                kind = (theta[0] > 0) + 2 * (theta[1] > 0)
+                kind[(kind == 3) & (between < within)] = 4
+                better = value > best_value[kind, column]
+                a, c = kind[better], column[better]
+                best_value[a, c] = value[better]
+                best_start[a, :, c] = theta[:, better].T
+        top = best_value.max(axis=0)
+        found_value = np.full(len(scale), -np.inf)
+        found = np.zeros((2, len(scale)))
+        for value, start in zip(best_value, best_start, strict=True):
+            chosen = np.flatnonzero(value > top - HOPELESS)
+            if not len(chosen):
+                continue
+            part = self.select(chosen)
+            theta, _ = part.maximise(
+                np.take(start, chosen, axis=1), free[:, chosen], steps=SEARCH_STEPS
+            )
+            reached = part.evaluate(theta).log_likelihood
+            better = reached > found_value[chosen]
+            found_value[chosen[better]] = reached[better]
+            found[:, chosen[better]] = theta[:, better]
         return found
 
 

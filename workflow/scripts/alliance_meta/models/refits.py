@@ -24,6 +24,9 @@ Mask = NDArray[np.bool_]
 # elements of one batch: its few dozen work arrays stay within a gigabyte
 CHUNK_ELEMENTS = 2**22
 
+# a single row of more has no say in where the highest maximum of the likelihood lies
+MANY_ROWS = 100
+
 LOST_COLUMN = "a coefficient of the model would have no data"
 TOO_FEW = "too few independent studies are left"
 UNSETTLED = "the variance components did not settle"
@@ -140,9 +143,19 @@ class Refitter:
         self.multilevel = spec.model in MULTILEVEL_MODELS
         self.structure = build_structure(rows.clusters, rows.samples)
         one_place = self.structure.intercept_group.shape[1] == 1
-        self._known: dict[bytes, Refits] = {}
+        self._known: dict[tuple[bytes, bytes], Refits] = {}
         special = spec.separate_tau2 or bool(spec.scale) or spec.model == "rve"
         self.batched = not special and (one_place or not self.multilevel)
+
+    def start_without_one(self) -> Array | None:
+        """Return variances from which fits without a single row may climb; None to search.
+
+        One row of many does not move the highest maximum elsewhere.
+        """
+        fit = self.rows.fit
+        if not (self.batched and self.multilevel) or len(self.rows.y) <= MANY_ROWS:
+            return None
+        return None if fit.components is None else fit.components.theta
 
     def refit(
         self,
@@ -173,9 +186,10 @@ class Refitter:
         advance
             Told how many fits have been finished.
         """
-        # several assessments leave out one study at a time
-        plain = y is None and v is None and rho is None and intervals and start is None
-        if plain and (known := self._known.get(keep.tobytes())) is not None:
+        # several assessments leave out one study, or one effect, at a time
+        key = (keep.tobytes(), b"" if start is None else start.tobytes())
+        plain = y is None and v is None and rho is None
+        if plain and (known := self._known.get(key)) is not None:
             advance(len(keep))
             return known
         parts = []
@@ -186,8 +200,8 @@ class Refitter:
             own_rho = rho[part] if isinstance(rho, np.ndarray) and rho.ndim else rho
             parts.append(self._refit(keep[part], own_y, own_v, own_rho, intervals, start, advance))
         refits = _join(parts)
-        if plain:
-            self._known[keep.tobytes()] = refits
+        if plain and intervals:
+            self._known[key] = refits
         return refits
 
     def _refit(

@@ -13,6 +13,8 @@ from alliance_meta.models.specification import InestimableError, ModelSpecificat
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+INTERCEPT = "Intercept"
+
 
 @dataclass(frozen=True)
 class ModelRows:
@@ -39,6 +41,8 @@ class ModelRows:
         Variance group of each row where variances differ between levels, shape (k,).
     scale
         Design of log τ² of a location–scale model, shape (k, q).
+    continuous
+        Numeric moderators.
     """
 
     data: pd.DataFrame
@@ -54,11 +58,17 @@ class ModelRows:
     effects: pd.DataFrame
     groups: Index | None = None
     scale: Array | None = None
+    continuous: tuple[str, ...] = ()
 
     @property
     def has_moderators(self) -> bool:
         """Whether the model is of more than one mean."""
         return self.X.shape[1] > 1 or not bool((self.X == 1).all())
+
+    @property
+    def telling_terms(self) -> tuple[str, ...]:
+        """Terms that sentences speak of: an intercept at year 0 tells nobody anything."""
+        return tuple(t for t in self.terms if not (self.continuous and t == INTERCEPT))
 
     @property
     def n_studies(self) -> int:
@@ -97,4 +107,5 @@ def model_rows(result: AnalysisResult) -> ModelRows:
         fitted.effects,
         fitted.groups,
         None if fitted.scale is None else fitted.scale.X,
+        fitted.design.continuous,
     )

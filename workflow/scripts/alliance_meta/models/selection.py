@@ -1,7 +1,7 @@
 """Which rows enter an analysis, and why the others do not."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -136,6 +136,7 @@ def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
         mask = data.eval(" ".join(where.split()), engine="python", local_dict={}, global_dict={})
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _mixed_comparison(tree, quoted, data) or reason
         raise SpecificationError(f"{where!r} cannot be read: {reason}", setting="where") from error
     if not isinstance(mask, pd.Series) or mask.dtype != bool:
         raise SpecificationError(
@@ -143,3 +144,33 @@ def where_mask(data: pd.DataFrame, where: str) -> "pd.Series[bool]":
             setting="where",
         )
     return mask
+
+
+def _mixed_comparison(tree: ast.Expression, quoted: Mapping[str, str], data: pd.DataFrame) -> str:
+    """Say where ``<`` or ``>`` stands between text and a number; empty where it does not."""
+
+    def describe(node: ast.expr) -> tuple[str, bool]:
+        """Return a side in words, and whether it is text."""
+        if isinstance(node, ast.Name):
+            name = quoted.get(node.id, node.id)
+            return f"the column '{name}'", not pd.api.types.is_numeric_dtype(data[name])
+        return "", isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [describe(side) for side in (node.left, *node.comparators)]
+        for one, sign, other in zip(sides, node.ops, sides[1:], strict=False):
+            if one[1] == other[1] or not isinstance(sign, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)):
+                continue
+            text, number = (one[0], other[0]) if one[1] else (other[0], one[0])
+            if text:
+                return (
+                    f"{text} holds text, which cannot be compared with a number by < or >; "
+                    "choose its codes with == or in"
+                )
+            return (
+                f"{number or 'a number'} cannot be compared with a text by < or >; write numbers "
+                "without quotes"
+            )
+    return ""

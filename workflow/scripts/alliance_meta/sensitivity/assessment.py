@@ -98,7 +98,7 @@ def assess_sensitivity(
         leave_class_out.NAME: lambda **asked: leave_class_out.assess_leave_class_out(
             rows, refitter, withheld=withheld, **_listed(asked), **fits
         ),
-        weighting.NAME: lambda: weighting.assess_weights(rows),
+        weighting.NAME: lambda: weighting.assess_weights(rows, withheld=withheld),
         coders.NAME: lambda **asked: coders.assess_coders(
             result,
             effects,

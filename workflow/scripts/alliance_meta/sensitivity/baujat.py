@@ -27,6 +27,8 @@ COLUMNS = ["effect_id", "study_id", "x", "y"]
 TABLES = {"sensitivity_baujat": COLUMNS}
 # a direction that holds less than this share of the variance of fitted values is rounding
 NEGLIGIBLE_SHARE = 1e-10
+# contributions that differ by less of the larger one are tied
+TIED_SHARE = 1e-6
 
 
 def baujat_coordinates(rows: ModelRows, left: LeftOut, units: Index) -> tuple[Array, Array]:
@@ -123,6 +125,9 @@ def _describe(table: pd.DataFrame, single: bool, left: LeftOut) -> tuple[str, ..
         sentences.append("The effects do not differ beyond the model: none adds to Q.")
     else:
         top = int(table["x"].to_numpy().argmax())
+        second = float(np.sort(table["x"].to_numpy(float))[-2])
+        if second > (1 - TIED_SHARE) * float(table["x"].iloc[top]):
+            return ("No one contribution to the generalised Q stands out from the others.",)
         share = format_number(100 * float(table["x"].iloc[top]) / total, 0)
         sentences.append(
             f"Of {len(table)} {_plural(noun)}, {names.iloc[top]} adds most to the generalised Q "

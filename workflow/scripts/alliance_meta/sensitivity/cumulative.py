@@ -63,7 +63,7 @@ def assess_cumulative(
     Raises
     ------
     SpecificationError
-        If a column does not exist.
+        If a column does not exist or holds no numbers.
     """
     empty = {"sensitivity_cumulative": pd.DataFrame(columns=COLUMNS)}
     if rows.has_moderators:
@@ -73,6 +73,9 @@ def assess_cumulative(
     for column in by:
         table = _accumulate(rows, refitter, column, advance)
         n_out = rows.n_studies - len(table)
+        if len(table) > 1 and table["value"].nunique() == 1:
+            sentences.append(f"All studies have the same {column}, which gives them no order.")
+            continue
         if table.empty:
             sentences.append(f"No study has a value for {column}, so none was added by it.")
             continue
@@ -126,6 +129,10 @@ def _order_values(rows: ModelRows, column: str) -> "pd.Series[float]":
     if column not in rows.data.columns:
         raise SpecificationError(
             f"there is no column '{column}' to add studies by", setting="sensitivity.cumulative"
+        )
+    if not pd.api.types.is_numeric_dtype(rows.data[column]):
+        raise SpecificationError(
+            f"'{column}' holds text, which gives studies no order", setting="sensitivity.cumulative"
         )
     return rows.data[column].reset_index(drop=True).groupby(rows.independent).min()
 

@@ -44,6 +44,9 @@ TABLES = {
 SUBSETS = 100_000
 MULTILEVEL_SUBSETS = 10_000
 SINGLE_SUBSETS = 1_000
+# most effects that all subsets of a model without a closed form hold together, by default
+WORK = 2_000_000
+FEWEST_SUBSETS = 200
 # rows of the table of subsets at most
 SHOWN = 20_000
 # elements of a mask that is unpacked at a time, and subsets of other models fitted at a time
@@ -302,8 +305,8 @@ def assess_gosh(
     rows, refitter
         The rows of an analysis without moderators and what fits its model again.
     subsets
-        Most subsets; default: 100,000, of multilevel models 10,000, and 1,000 of models that
-        are fitted one by one.
+        Most subsets; default: 100,000; of multilevel models 10,000, and 1,000 of models that
+        are fitted one by one, fewer in reviews of more than 200 effects.
     seed
         Of random subsets.
     advance
@@ -329,7 +332,8 @@ def assess_gosh(
     spec = rows.spec
     if spec.model in MULTILEVEL_MODELS or spec.model == "rve" or spec.scale:
         single = spec.model not in MULTILEVEL_MODELS
-        subsets = subsets or (SINGLE_SUBSETS if single else MULTILEVEL_SUBSETS)
+        usual = SINGLE_SUBSETS if single else MULTILEVEL_SUBSETS
+        subsets = subsets or max(min(usual, WORK // len(rows.y)), FEWEST_SUBSETS)
         found = gosh_refits(refitter, rows.independent, subsets=subsets, seed=seed, advance=advance)
     else:
         subsets = subsets or SUBSETS
@@ -425,18 +429,19 @@ def _compare_studies(found: GoshSubsets, names: list[str]) -> pd.DataFrame:
 
 def _describe(found: GoshSubsets, of: "pd.Series[float]", metric: str) -> list[str]:
     studies = format_count(found.n_studies, "study", "studies")
-    if found.complete:
-        drawn = f"All {format_count(len(found.size), 'subset')} of the {studies} were fitted"
-    else:
-        drawn = (
-            f"{format_count(len(found.size), 'random subset')} of the {studies} "
-            f"{'was' if len(found.size) == 1 else 'were'} fitted"
-        )
-    sentences = [f"{drawn} (GOSH; Olkin et al., 2012)."]
     failed = int(of["subsets_failed"])
+    n = len(found.size)
+    words = (
+        f"All {format_count(n, 'subset')}" if found.complete else (format_count(n, "random subset"))
+    )
+    verb = "was" if n == 1 else "were"
+    done = "tried" if failed else "fitted"
+    sentences = [f"{words} of the {studies} {verb} {done} (GOSH; Olkin et al., 2012)."]
     if failed:
-        verb = "has" if failed == 1 else "have"
-        sentences.append(f"{format_count(failed, 'subset')} {verb} no estimate and did not enter.")
+        cannot = "subset cannot" if failed == 1 else "subsets cannot"
+        sentences.append(f"{failed:,} {cannot} carry the model and did not enter.")
+    if n - failed == 1:
+        return sentences
     low, median, high, least, most = (
         float(reporting_scale(float(of[name]), metric))
         for name in ("q025", "median", "q975", "minimum", "maximum")
@@ -445,19 +450,19 @@ def _describe(found: GoshSubsets, of: "pd.Series[float]", metric: str) -> list[s
         sentences.append(f"They all have the same estimate, {format_effect(median, metric)}.")
     else:
         sentences.append(
-            f"Half of the estimates lie below {format_effect(median, metric)}, the middle 95% "
+            f"Half of the estimates lie below {format_effect(median, metric)}, the middle 95 % "
             f"within {format_interval(low, high, metric)}, and all within "
             f"{format_interval(least, most, metric)}."
         )
     if np.isnan(of["I2_median"]):
         return sentences
     if of["I2_maximum"] == 0:
-        sentences.append("I² is 0% in every subset.")
+        sentences.append("I² is 0 % in every subset.")
     else:
         quartiles = [format_number(of[f"I2_{q}"], 0) for q in ("median", "q025", "q975")]
         sentences.append(
-            f"The median of I² is {quartiles[0]}%; in 95% of the subsets it lies between "
-            f"{quartiles[1]}% and {quartiles[2]}%."
+            f"The median of I² is {quartiles[0]} %; in 95 % of the subsets it lies between "
+            f"{quartiles[1]} % and {quartiles[2]} %."
         )
     return sentences
 
@@ -489,7 +494,7 @@ def _describe_peaks(
         side = "larger" if studies["difference"][study] > 0 else "smaller"
         return [
             f"{heading}, which one study accounts for: the subsets without {name} have one peak, "
-            f"and an estimate with it is {side} than one without it in {100 * share:.0f}% of all "
+            f"and an estimate with it is {side} than one without it in {100 * share:.0f} % of all "
             f"pairs ({means})."
         ]
     return [

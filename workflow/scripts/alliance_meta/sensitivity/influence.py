@@ -75,8 +75,6 @@ FULL_LEVERAGE = 1 - 10 * np.finfo(float).eps
 KNAPP_HARTUNG = ("knapp_hartung", "knapp_hartung_conservative")
 # models whose effects are independent and share one variance between studies
 UNIVARIATE_MODELS = ("common_effect", "random_effects", "aggregated")
-# one effect of more does not move the highest maximum elsewhere: fits start at that of all
-MANY_ROWS = 100
 # units of which each is a large part whatever it says
 FEW = 3
 # names that a sentence lists before it counts the rest
@@ -397,8 +395,7 @@ def leave_out(
         left = _leave_out_univariate(rows, keep)
         advance(len(keep))
         return left
-    single = len(keep) == len(rows.y) > MANY_ROWS and not has_several_variances(rows)
-    start = rows.fit.components.theta if single and rows.fit.components is not None else None
+    start = refitter.start_without_one() if len(keep) == len(rows.y) else None
     refits = refitter.refit(keep, intervals=False, start=start, advance=advance)
     R, fit = rows.fit.basis, rows.fit
     gamma = refits.estimate @ R.T

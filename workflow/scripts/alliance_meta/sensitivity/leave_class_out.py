@@ -12,7 +12,7 @@ from alliance_meta.models.result_tables import reporting_scale
 from alliance_meta.models.rows import ModelRows
 from alliance_meta.models.specification import SpecificationError
 from alliance_meta.sensitivity.leave_one_out import changes_of
-from alliance_meta.sensitivity.omission import class_names, omit_effects
+from alliance_meta.sensitivity.omission import NOT_CODED, class_names, omit_effects
 
 NAME = "leave_class_out"
 COLUMNS = [
@@ -117,6 +117,15 @@ def _words(column: str) -> str:
     return "conversion route" if column == "conversion" else column.replace("_", " ")
 
 
+def _without(value: str, column: str = "") -> str:
+    """Return which class is left out; effects without a code are one."""
+    if value == NOT_CODED:
+        text = f"without effects that have no {column}" if column else "without those not coded"
+    else:
+        text = f"without {column} {value}".replace("  ", " ")
+    return text[:1].upper() + text[1:] if column else text
+
+
 def _describe(table: pd.DataFrame, column: str, rows: ModelRows) -> list[str]:
     known = table.loc[table["estimate"].notna()]
     if known.empty:
@@ -126,15 +135,19 @@ def _describe(table: pd.DataFrame, column: str, rows: ModelRows) -> list[str]:
         metric = rows.spec.metric
         values = reporting_scale(known["estimate"].to_numpy(float), metric)
         low, high = int(np.argmin(values)), int(np.argmax(values))
-        sentences.append(
-            f"Leaving out one {_words(column)} at a time, the result lies between "
-            f"{format_effect(values[low], metric, 3)} (without {known['left_out'].iloc[low]}) and "
-            f"{format_effect(values[high], metric, 3)} (without {known['left_out'].iloc[high]})."
+        first, last = (
+            f"{format_effect(values[i], metric, 3)} ({_without(known['left_out'].iloc[i])})"
+            for i in (low, high)
         )
-    moved = known.loc[known["changes"] != ""]
+        one = f"Leaving out one {_words(column)} at a time"
+        if format_effect(values[low], metric, 3) == format_effect(values[high], metric, 3):
+            sentences.append(f"{one} leaves the result at {format_effect(values[low], metric, 3)}.")
+        else:
+            sentences.append(f"{one}, the result lies between {first} and {last}.")
+    moved = known.loc[(known["changes"] != "") & known["term"].isin(rows.telling_terms)]
     for value, part in moved.groupby("left_out", sort=False):
         what = "the mean" if not rows.has_moderators else join_words([str(t) for t in part["term"]])
         verb = "changes" if len(part) == 1 else "change"
         changed = join_words(sorted({word for c in part["changes"] for word in c.split(" and ")}))
-        sentences.append(f"Without {_words(column)} {value}, {what} {verb} in {changed}.")
+        sentences.append(f"{_without(str(value), _words(column))}, {what} {verb} in {changed}.")
     return sentences

@@ -64,7 +64,13 @@ def assess_leave_one_out(
     by_study = refitter.refit(keep, advance=advance)
     names = [str(name) for name in rows.effects["effect_id"]]
     remaining = omit_effects(rows, np.eye(len(names), dtype=bool))
-    by_effect = refitter.refit(remaining.keep, y=remaining.y, v=remaining.v, advance=advance)
+    by_effect = refitter.refit(
+        remaining.keep,
+        y=remaining.y,
+        v=remaining.v,
+        start=refitter.start_without_one(),
+        advance=advance,
+    )
     table = pd.concat(
         [
             _tabulate("study", studies, by_study, everything, rows, withheld),
@@ -75,7 +81,7 @@ def assess_leave_one_out(
     sentences = _describe(table, everything, rows, len(studies))
     dependent = len(names) > len(studies)
     if dependent:
-        sentences += _describe_effects(table, len(names))
+        sentences += _describe_effects(table, len(names), rows)
     sentences += _describe_failures(studies, by_study)
     return Assessment(NAME, {"sensitivity_leave_one_out": table}, tuple(sentences))
 
@@ -100,7 +106,9 @@ def changes_of(
             words = []
             if np.sign(estimate) * np.sign(whole) < 0:
                 words.append("sign")
-            tested = np.isfinite(p) and np.isfinite(whole_p) and term not in withheld
+            # a row left alone has an interval of another kind
+            tested = refits.k[b] > 1 and term not in withheld
+            tested = tested and np.isfinite(p) and np.isfinite(whole_p)
             if tested and (p < alpha) != (whole_p < alpha):
                 words.append("significance")
             row.append(" and ".join(words))
@@ -156,13 +164,17 @@ def _describe(
         low, high = int(np.argmin(values)), int(np.argmax(values))
         whole = reporting_scale(everything.estimate[0], metric)[0]
         noun = "effect" if metric == "generic" else "correlation"
-        sentences.append(
-            f"Leaving out one of {format_count(n_studies, 'study', 'studies')} at a time moves the "
-            f"pooled {noun} of {format_effect(whole, metric, 3)} to between "
-            f"{format_effect(values[low], metric, 3)} (without {part['left_out'].iloc[low]}) and "
-            f"{format_effect(values[high], metric, 3)} (without {part['left_out'].iloc[high]})."
-        )
-    moved = part.loc[part["changes"] != ""]
+        first, last = (format_effect(values[i], metric, 3) for i in (low, high))
+        each = f"Leaving out one of {format_count(n_studies, 'study', 'studies')} at a time"
+        if first == last:
+            sentences.append(f"{each} leaves the pooled {noun} at {first} throughout.")
+        else:
+            sentences.append(
+                f"{each} moves the pooled {noun} of {format_effect(whole, metric, 3)} to between "
+                f"{first} (without {part['left_out'].iloc[low]}) and "
+                f"{last} (without {part['left_out'].iloc[high]})."
+            )
+    moved = part.loc[(part["changes"] != "") & part["term"].isin(rows.telling_terms)]
     if moved.empty:
         what = "of any coefficient" if rows.has_moderators else "of the mean"
         return [*sentences, f"No single study changes the sign or significance {what}."]
@@ -176,8 +188,12 @@ def _describe(
     return sentences
 
 
-def _describe_effects(table: pd.DataFrame, n_effects: int) -> list[str]:
-    part = table.loc[(table["unit"] == "effect") & (table["changes"] != "")]
+def _describe_effects(table: pd.DataFrame, n_effects: int, rows: ModelRows) -> list[str]:
+    part = table.loc[
+        (table["unit"] == "effect")
+        & (table["changes"] != "")
+        & table["term"].isin(rows.telling_terms)
+    ]
     count = part["left_out"].nunique()
     if not count:
         return [f"No single one of the {n_effects:,} effects changes a sign or a significance."]

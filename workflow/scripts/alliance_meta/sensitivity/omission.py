@@ -17,11 +17,11 @@ NOT_CODED = "(not coded)"
 
 
 class Remaining(NamedTuple):
-    """Rows that are left and their values, one omission per row: shape (B, k) each."""
+    """Rows that are left, shape (B, k), and their values where those differ, shape (B, k)."""
 
     keep: Mask
-    y: Array
-    v: Array
+    y: Array | None
+    v: Array | None
 
 
 def omit_effects(rows: ModelRows, omitted: Mask) -> Remaining:
@@ -41,8 +41,7 @@ def omit_effects(rows: ModelRows, omitted: Mask) -> Remaining:
     """
     n = len(omitted)
     if rows.spec.model != "aggregated":
-        k = len(rows.y)
-        return Remaining(~omitted, *(np.broadcast_to(a, (n, k)) for a in (rows.y, rows.v)))
+        return Remaining(~omitted, None, None)
     composite = composite_of_effects(rows)
     y, v = (rows.effects[name].to_numpy(float) for name in ("yi", "vi"))
     keep = np.ones((n, len(rows.y)), dtype=bool)

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import integrate, optimize, stats
 
 from alliance_meta.assessments import Assessment
 from alliance_meta.formatting import format_count, format_effect, format_number, join_words
@@ -55,8 +55,14 @@ RECENT_YEARS = 10
 NORMAL_DF = 1e6
 # from here on the far tail, below 1e-9, is beyond the digits of the noncentral t
 FAR_SHIFT = 6.0
+# a level and a power this near to each other, relatively, are the same
+SAME_LEVEL = 1e-9
+# probability beyond the ends of an integral
+TAIL = 1e-15
 # a correlation that prints as 1.00
 LARGEST_R = 0.995
+# fewer independent studies tell too little of what further ones would be like
+FEWEST_STUDIES = 3
 # terms and pairs that a sentence lists
 LISTED = 3
 
@@ -130,7 +136,21 @@ def power_of_t(difference: float, se: float, df: float, ci_level: float) -> floa
         return float(stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift))
     critical = float(stats.t.isf(tail, df))
     near = float(stats.nct.sf(critical, df, shift))
-    return near + (float(stats.nct.cdf(-critical, df, shift)) if shift < FAR_SHIFT else 0.0)
+    power = near + (float(stats.nct.cdf(-critical, df, shift)) if shift < FAR_SHIFT else 0.0)
+    # far out the series behind the noncentral t can end without a number
+    return power if np.isfinite(power) else _integrate_power(shift, df, critical)
+
+
+def _integrate_power(shift: float, df: float, critical: float) -> float:
+    """Return the power from the definition of t: a normal over the root of a chi-squared."""
+
+    def given_root(root: float) -> float:
+        crossed = stats.norm.sf(critical * root - shift) + stats.norm.cdf(-critical * root - shift)
+        # density of √(χ²/df)
+        return float(crossed * stats.chi2.pdf(df * root**2, df) * 2 * df * root)
+
+    low, high = (np.sqrt(ends / df) for ends in (stats.chi2.ppf(TAIL, df), stats.chi2.isf(TAIL, df)))
+    return float(integrate.quad(given_root, low, high, epsabs=1e-13, epsrel=1e-12, limit=200)[0])
 
 
 def smallest_detectable(se: float, df: float, ci_level: float, power: float) -> float:
@@ -141,9 +161,15 @@ def smallest_detectable(se: float, df: float, ci_level: float, power: float) -> 
     se, df, ci_level
         As for ``power_of_t``.
     power
-        Above ``1 − ci_level``, below 1.
+        Below 1.
+
+    Returns
+    -------
+    float
+        NaN without a test, and for a power that the test has without any difference, of
+        ``1 − ci_level`` or less.
     """
-    if not (se > 0 and df > 0):
+    if not (se > 0 and df > 0) or is_without_difference(power, ci_level):
         return np.nan
 
     def lacking(shift: float) -> float:
@@ -155,6 +181,12 @@ def smallest_detectable(se: float, df: float, ci_level: float, power: float) -> 
         if high > 1e6:
             return np.nan
     return se * float(optimize.brentq(lacking, 0.0, high, xtol=1e-13, rtol=1e-13))
+
+
+def is_without_difference(power: float, ci_level: float) -> bool:
+    """Return whether a test has this power where there is no difference."""
+    # one minus a decimal is off by rounding
+    return power <= (1 - ci_level) * (1 + SAME_LEVEL)
 
 
 def studies_needed(precision: Precision, difference: float, ci_level: float, power: float) -> float:
@@ -232,8 +264,15 @@ def assess_power(
         Tables ``sensitivity_power`` and ``sensitivity_detectable``, on the analysis metric; only
         ``smallest_detectable_reported`` is on the reporting scale. ``information_share`` is the
         share of all information that the new studies would bring, in percent; ``years`` is
-        how long so many studies take at the recent rate.
+        how long so many studies take at the recent rate. With fewer than three independent
+        studies both are without rows.
     """
+    if rows.n_studies < FEWEST_STUDIES:
+        text = (
+            f"With {format_count(rows.n_studies, 'independent study', 'independent studies')} there "
+            "is too little to say what further ones would add, or what could be found."
+        )
+        return Assessment(NAME, {}, (text,)).completed(TABLES)
     counts = sorted({int(n) for n in (*studies, update) if n > 0})
     rate, span = studies_per_year(rows)
     contrasts = _contrasts(result, rows)
@@ -417,6 +456,12 @@ def _describe(
     now = tables["sensitivity_detectable"]
     testable = now["smallest_detectable"].notna()
     sentences = []
+    level = rows.spec.ci_level
+    if is_without_difference(power, level):
+        return [
+            f"No smallest difference can be given: at the level of {1 - level:.3g} a test has a "
+            f"power of {100 * power:.3g} % even where there is no difference at all."
+        ]
     if not testable.any():
         return ["Nothing can be said of power, because no coefficient has a test."]
     pairs = now.loc[testable & (now["kind"] == "level pair")]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from alliance_meta.assessments import Assessment
 from alliance_meta.effect_sizes import aggregate_effects
-from alliance_meta.formatting import format_effect
+from alliance_meta.formatting import format_effect, join_words
 from alliance_meta.models.refits import Refits, Refitter
 from alliance_meta.models.result_tables import reporting_scale
 from alliance_meta.models.rows import ModelRows
@@ -99,10 +99,11 @@ def _composite_variances(rows: ModelRows, grid: np.ndarray) -> np.ndarray:
 
 def _describe(table: pd.DataFrame, refits: Refits, rows: ModelRows) -> tuple[str, ...]:
     low, high = (f"{value:g}" for value in (table["rho"].min(), table["rho"].max()))
-    changed = table.loc[table["changes"] != "", "term"].unique()
+    told = (table["changes"] != "") & table["term"].isin(rows.telling_terms)
+    changed = [str(term) for term in table.loc[told, "term"].unique()]
     steady = "no sign and no significance changes"
     if len(changed):
-        names = "the mean" if not rows.has_moderators else ", ".join(changed)
+        names = "the mean" if not rows.has_moderators else join_words(changed)
         steady = f"the sign or significance of {names} changes"
     span = f"With assumed correlations of sampling errors from {low} to {high}, "
     if rows.has_moderators:

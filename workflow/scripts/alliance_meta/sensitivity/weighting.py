@@ -1,6 +1,7 @@
 """The same effects under other weights."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ from scipy import stats
 
 from alliance_meta.assessments import Assessment
 from alliance_meta.formatting import format_effect, format_interval
+from alliance_meta.models.gate import MINIMUM_DF, ROUNDING
+from alliance_meta.models.pooling import NO_ROBUST_SE
 from alliance_meta.models.result_tables import reporting_scale
 from alliance_meta.models.robust import cluster_robust
 from alliance_meta.models.rows import ModelRows
@@ -22,13 +25,16 @@ NAME = "weights"
 COLUMNS = ["weights", "estimate", "se", "df", "ci_low", "ci_high", "p_value", "term"]
 
 
-def assess_weights(rows: ModelRows) -> Assessment:
+def assess_weights(rows: ModelRows, *, withheld: Collection[str] = ()) -> Assessment:
     """Compare the model's weights with fixed (common-effect) and equal ones.
 
     Parameters
     ----------
     rows
         The rows of an analysis.
+    withheld
+        Terms whose test is withheld; so is every test on fewer than four robust degrees of
+        freedom.
 
     Returns
     -------
@@ -51,6 +57,10 @@ def assess_weights(rows: ModelRows) -> Assessment:
         records += _weigh("fixed", _sampling_covariance(rows), rows)
         records += _weigh("equal", _identity, rows)
     table = pd.DataFrame(records, columns=COLUMNS)
+    low = table["df"].lt(MINIMUM_DF - ROUNDING) & (
+        (table["weights"] != "estimated") | (rows.fit.robust is not None)
+    )
+    table["p_value"] = table["p_value"].mask(low | table["term"].isin(withheld))
     if not sentences and not rows.has_moderators:
         sentences.append(_describe(table, rows.spec.metric))
     return Assessment(NAME, {"sensitivity_weights": table}, tuple(sentences))
@@ -82,8 +92,9 @@ def _weigh(name: str, working: WorkingCovariance, rows: ModelRows) -> list[tuple
     records: list[tuple[object, ...]] = []
     for term, row in zip(rows.terms, np.linalg.inv(basis), strict=True):
         value, se = float(row @ gamma), robust.standard_error(row)
-        if not se > 0:
-            records.append((name, value, se, *[np.nan] * 4, term))
+        # a mean that its studies fit perfectly has rounding for a standard error
+        if not se > NO_ROBUST_SE * math.sqrt(float(row @ robust.bread @ row)):
+            records.append((name, value, 0.0, *[np.nan] * 4, term))
             continue
         df = robust.degrees_of_freedom(row)
         half = float(stats.t.isf((1 - rows.spec.ci_level) / 2, df)) * se
