@@ -213,6 +213,7 @@ METRICS = sorted(
     }
 )
 SHEETS = expand_paths(config["effects"])
+SECOND_SHEETS = expand_paths(config["second_coder"])
 REFERENCES = expand_paths(config["references"])
 FORMULAS = sorted(
     {

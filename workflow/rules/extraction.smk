@@ -3,7 +3,7 @@
 rule validate_extractions:
     input:
         sheets=SHEETS,
-        second_coder=expand_paths(config["second_coder"]),
+        second_coder=SECOND_SHEETS,
         references=REFERENCES,
         library=get_library("extraction", "effect_sizes"),
     output:

@@ -10,7 +10,7 @@ rule render_report:
         records=get_trust_records(),
         moderators="results/moderator_map.json",
         moderator_pairs="results/moderator_map.csv",
-        sources=[*SHEETS, *REFERENCES],
+        sources=[*SHEETS, *SECOND_SHEETS, *REFERENCES],
         figures=expand("results/{analysis}/figures", analysis=ANALYSES),
         library=get_library("report"),
     output:

@@ -157,9 +157,7 @@ def _in_words(error: jsonschema.ValidationError) -> list[tuple[str, str]]:
     return found
 
 
-def _one_in_words(
-    error: jsonschema.ValidationError, schema: Mapping[str, Any]
-) -> tuple[str, str]:
+def _one_in_words(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> tuple[str, str]:
     value = error.instance
     if error.validator == "required":
         return error.message.replace("is a required property", "is missing") + ".", "Add it."

@@ -63,6 +63,10 @@ OUTCOMES = (
 MARK = "#3d4a55"
 
 
+# choices that are named as a setting of the model
+CHOICE_WORDS = {"tau2": "Estimator of τ²", "choice_tau2": "Estimator of τ²", "rho": "ρ"}
+
+
 def list_choices(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return choice -> its options, in the table's order; only choices with several options.
 
@@ -87,7 +91,9 @@ def _print(option: str) -> str:
 
 
 def _head(choice: str) -> str:
-    text = choice.replace("_", " ")
+    if choice in CHOICE_WORDS:
+        return CHOICE_WORDS[choice]
+    text = choice.removeprefix("choice_").replace("_", " ")
     return text[:1].upper() + text[1:]
 
 

@@ -149,7 +149,9 @@ def _integrate_power(shift: float, df: float, critical: float) -> float:
         # density of √(χ²/df)
         return float(crossed * stats.chi2.pdf(df * root**2, df) * 2 * df * root)
 
-    low, high = (np.sqrt(ends / df) for ends in (stats.chi2.ppf(TAIL, df), stats.chi2.isf(TAIL, df)))
+    low, high = (
+        np.sqrt(ends / df) for ends in (stats.chi2.ppf(TAIL, df), stats.chi2.isf(TAIL, df))
+    )
     return float(integrate.quad(given_root, low, high, epsabs=1e-13, epsrel=1e-12, limit=200)[0])
 
 
