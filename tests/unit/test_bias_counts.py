@@ -191,6 +191,18 @@ def test_fail_safe_target_is_on_the_reporting_scale(rows_of):
     assert table["note"].str.startswith("weak").all()
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_fail_safe_target_has_the_sign_of_the_mean(sign, rows_of):
+    y, v = sign * np.array([0.3, 0.5, 0.45, 0.2]), [0.02, 0.03, 0.01, 0.015]
+    found = assess_fail_safe(rows_of(y, v))
+    table = found.tables["bias_fail_safe"].set_index("method")
+    for method in ("orwin", "orwin_weighted"):
+        assert table.loc[method, "target"] == pytest.approx(sign * np.arctanh(0.1))
+        assert table.loc[method, "n_studies"] > 0
+    target = "r = .10" if sign > 0 else "r = −.10"
+    assert f"be no further from zero than {target} (Orwin)" in found.sentences[0]
+
+
 @pytest.mark.parametrize("target", [0.0, 1.0, -1.5])
 def test_impossible_targets_leave_orwin_out(target, rows_of):
     y, v, _ = arrays("adherence")

@@ -66,7 +66,8 @@ def rows(result):
         ((-0.3, -0.5, -0.1), (-0.2, -0.3, -0.1), "yes"),
         ((0.3, 0.1, 0.5), (-0.3, -0.5, -0.1), "no"),
         ((0.1, -0.1, 0.3), (0.05, -0.2, 0.3), "yes"),
-        ((0.1, -0.1, 0.3), (-0.05, -0.2, 0.1), "no"),
+        ((0.1, -0.1, 0.3), (-0.05, -0.2, 0.1), "yes"),
+        ((0.3, 0.1, 0.5), (-0.01, 0.05, 0.35), "no"),
         ((0.1, -0.1, 0.3), (0.2, 0.1, 0.3), "no"),
         ((0.3, 0.1, 0.5), (0.2, np.nan, np.nan), "unclear"),
         ((0.3, np.nan, np.nan), (0.2, 0.1, 0.3), "unclear"),
@@ -124,8 +125,8 @@ def test_panel_repeats_the_tables_on_the_reporting_scale(rows):
     verdicts = {"3psm": "yes", "beta": "unclear", "p_uniform_star": "no", "worst_case": "no"}
     assert {method: panel.loc[method, "conclusion_holds"] for method in verdicts} == verdicts
     assert "4psm" not in panel.index
-    assert "p-uniform* and worst case do not" in found.sentences[0]
-    assert found.sentences[1].startswith("Beta selection model gives no estimate")
+    assert "p-uniform* and the worst case do not" in found.sentences[0]
+    assert found.sentences[1].startswith("The beta selection model gives no estimate")
 
 
 def test_agreement_counts_no_correction_twice(rows):
@@ -170,7 +171,18 @@ def test_everything_off_leaves_empty_tables_with_their_columns(result):
 def test_an_analysis_without_a_fit_gives_sentences(result_of):
     found = assess_bias(result_of([0.3], [0.01]), {})
     assert [each.name for each in found] == list(TABLES)
-    assert all(each.sentences == ("Nothing to assess: nothing was pooled.",) for each in found)
+    sentences = ("Nothing to assess: a single effect was not pooled.",)
+    assert all(each.sentences == sentences for each in found)
+
+
+def test_effects_of_one_study_leave_selection_models_without_a_verdict(result_of):
+    effects = [0.3, 0.1, 0.5], [0.02, 0.03, 0.01], [1, 1, 1]
+    result = result_of(*effects, model="random_effects", inference="z")
+    found = {each.name: each for each in assess_bias(result, {**OFF, "selection": True})}
+    panel = found["panel"].tables["bias_panel"].set_index("method")
+    assert panel.loc["3psm", "estimate"] > 0
+    assert panel.loc["3psm", "conclusion_holds"] == "unclear"
+    assert "The three-parameter selection model" in found["panel"].sentences[0]
 
 
 def test_settings_reach_their_methods(result):

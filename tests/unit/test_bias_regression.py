@@ -241,6 +241,17 @@ def test_few_studies_give_sentences(k, rows_of):
     assert "95 % CI" in assess_henmi_copas(rows).sentences[0]
 
 
+@pytest.mark.parametrize("slope", [0.0, 3.0])
+def test_a_clear_trend_is_not_called_silent(slope, rows_of):
+    v = np.linspace(0.005, 0.08, 8)
+    y = 0.2 + slope * np.sqrt(v) + 0.03 * np.tile([1, -1], 4)
+    found = assess_egger(rows_of(y, v))
+    text = " ".join(found.sentences)
+    assert (found.tables["bias_egger"]["p_value"].iloc[-1] < 0.05) == bool(slope)
+    assert "With 8 studies the test has little power" in text
+    assert ("silence" in text) != bool(slope)
+
+
 def test_on_the_metric_r_the_reader_is_warned(rows_of):
     rows = rows_of([0.1, 0.4, 0.2, 0.3], [0.01, 0.02, 0.05, 0.03], metric="r")
     for assess in (assess_egger, assess_rank_test, assess_pet_peese):

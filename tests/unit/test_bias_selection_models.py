@@ -76,6 +76,62 @@ def test_fits_agree_with_metafor(case):
         assert fit.tau2_p == pytest.approx(case["tau2_p"], rel=1e-4, abs=1e-8)
 
 
+# effects and variances of which the likelihood of the beta model rises towards a shape of 0
+FLAT_SHAPES = {
+    "r1_k4": (R1_Y, R1_V, (-0.284458, 5.330086)),
+    "s40_k10": (S40_Y, S40_V, (0.225038, 10.185416)),
+}
+
+
+@pytest.mark.parametrize("name", FLAT_SHAPES)
+def test_shape_at_its_bound_is_a_maximum(name):
+    y, v, (mu, value) = FLAT_SHAPES[name]
+    fit = fit_selection(np.array(y), np.array(v), np.ones((len(y), 1)), Selection())
+    # shape parameters of metafor lie in [1e-5, 100] too; its likelihood by scipy's quad there
+    assert fit.delta.min() == pytest.approx(1e-5)
+    assert fit.beta[0] == pytest.approx(mu, abs=1e-6)
+    assert fit.log_likelihood == pytest.approx(value, abs=1e-6)
+    assert any("bound of the search (0.00001 or 100)" in note for note in fit.notes)
+
+
+def test_running_out_of_steps_is_not_running_to_infinity(monkeypatch):
+    y, v, X = published("smoke")
+    monkeypatch.setattr("alliance_meta.bias.selection_likelihood.MAXIMUM_ITERATIONS", 2)
+    with pytest.raises(InestimableError, match="still climbing after 2 steps"):
+        fit_selection(y, v, X, Selection((0.025,)))
+    monkeypatch.undo()
+    # everything just significant: the likelihood rises towards means without end
+    v = np.linspace(0.01, 0.05, 12)
+    with pytest.raises(InestimableError, match="no maximum at a finite mean: these effects"):
+        fit_selection(1.97 * np.sqrt(v), v, np.ones((12, 1)), Selection())
+
+
+def test_weights_may_be_smaller_than_any_bound_of_the_search():
+    # one effect far beyond the others forces the mean down and the weight after it
+    y, v = np.array(FAR_Y), np.array(FAR_V)
+    fit = fit_selection(y, v, np.ones((len(y), 1)), Selection((0.025,)), random=False)
+    # metafor's selmodel, whose bound is 0
+    assert fit.beta[0] == pytest.approx(FAR_MU, abs=1e-5)
+    assert fit.delta[0] == pytest.approx(FAR_DELTA, rel=1e-3)
+    assert fit.delta[0] < 1e-9
+    assert fit.log_likelihood == pytest.approx(FAR_VALUE, abs=1e-6)
+    assert any("almost 0" in note for note in fit.notes)
+
+
+@pytest.mark.parametrize("outlier", [50.0, 1e4])
+@pytest.mark.parametrize("random", [False, True])
+def test_outlier_beyond_computing_gives_a_sentence(outlier, random, make_effects):
+    y = 0.2 + 0.01 * np.arange(8)
+    y[:3] = [-0.1, 0.01, outlier]
+    model = "random_effects" if random else "common_effect"
+    rows = make_rows(make_effects, y, np.full(8, 0.01), model=model)
+    found = assess_selection(rows, models=("beta", "3psm"))
+    table = found.tables["bias_selection"]
+    fitted = table["method"] == "hessian"
+    assert np.isfinite(table.loc[fitted, ["estimate", "se"]].to_numpy()[:1]).all()
+    assert random or "curvature of the likelihood" in " ".join(found.sentences)
+
+
 def weight_functions(y, v):
     z, sigma = y / np.sqrt(v), np.sqrt(v)
     three = np.array([0.05, 0.2, 0.5])
@@ -278,19 +334,18 @@ def test_dependent_effects_get_bootstrap_intervals(dependent):
 def test_replications_are_fits_of_repeated_effects(dependent):
     selection = Selection((0.025,))
     fit = fit_selection(dependent.y, dependent.v, dependent.X, selection)
-    counts = draw_counts(dependent.independent, 60, 1)
+    counts = draw_counts(dependent.independent, 51, 1)
     assert (counts.sum(axis=1) == 90).all()
-    times = counts[0].astype(int)
-    one = fit_selection(
-        np.repeat(dependent.y, times),
-        np.repeat(dependent.v, times),
-        np.repeat(dependent.X, times, axis=0),
-        selection,
-    )
-    same = bootstrap_selection(fit, np.repeat(counts[:1], 60, axis=0))
+    draws = []
+    for times in counts.astype(int):
+        y, v, X = (np.repeat(a, times, axis=0) for a in (dependent.y, dependent.v, dependent.X))
+        one = fit_selection(y, v, X, selection)
+        draws.append([one.beta[0], one.tau2, one.delta[0]])
+    summary = bootstrap_selection(fit, counts, ci_level=0.9)
     # Newton's last step
-    assert same.ci_low[:3] == pytest.approx([one.beta[0], one.tau2, one.delta[0]], rel=1e-7)
-    assert same.ci_high[0] == pytest.approx(one.beta[0], rel=1e-7)
+    assert summary.ci_low == pytest.approx(np.quantile(draws, 0.05, axis=0), rel=1e-7)
+    assert summary.se == pytest.approx(np.std(draws, axis=0, ddof=1), rel=1e-7)
+    assert (summary.replications, summary.different) == (51, 51)
 
 
 def test_unidentified_replications_are_counted(make_effects):
@@ -302,8 +357,11 @@ def test_unidentified_replications_are_counted(make_effects):
     kept = found.tables["bias_selection"]["replications"].iloc[0]
     assert 50 <= kept < 80
     text = " ".join(found.sentences)
-    assert f"{100 - int(kept)} replications of 100 could not be fitted" in text
-    assert "not trustworthy" in text
+    assert (
+        "Some of the 100 replications of the bootstrap could not be fitted: "
+        f"{100 - int(kept)} in the three-parameter selection model, so many that the intervals "
+        "are not trustworthy."
+    ) in text
     assert "1 interval of p-values holds fewer than 4 effects (1/19" in text
 
 
@@ -315,6 +373,52 @@ def test_too_few_replications_give_no_interval():
     full = summarise_draws(draws, np.array([2.5]), requested=100, ci_level=0.9)
     assert full.ci_low[0] == pytest.approx(np.quantile(draws, 0.05))
     assert full.p_value[0] == pytest.approx(2 * 3 / 101)
+
+
+def test_replications_that_are_alike_give_no_interval():
+    few = np.repeat(np.arange(1.0, 11.0), 50)[:, None]
+    summary = summarise_draws(few, np.zeros(1), requested=500, ci_level=0.95)
+    assert (summary.replications, summary.different) == (500, 10)
+    numbers = [summary.se, summary.ci_low, summary.ci_high, summary.p_value]
+    assert np.isnan(numbers).all()
+    # a variance that is 0 in every replication has no interval, the mean beside it has
+    both = np.column_stack([np.arange(1.0, 101.0), np.zeros(100)])
+    summary = summarise_draws(both, np.array([0.0, np.nan]), requested=100, ci_level=0.95)
+    assert list(np.isnan(summary.ci_low)) == list(np.isnan(summary.se)) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("y", "v", "study", "words"),
+    [
+        ([0.3, 0.1, 0.5], [0.02, 0.03, 0.01], "aaa", "1 independent study cannot carry"),
+        ([0.5, 0.4, 0.1, 0.05], [0.02, 0.03, 0.02, 0.04], "aabb", "2 independent studies cannot"),
+        ([0.5, 0.4, 0.1, 0.05] * 2, [0.02, 0.03] * 4, "aabbccdd", "4 independent studies cannot"),
+    ],
+)
+def test_few_studies_carry_no_bootstrap(y, v, study, words, make_effects):
+    settings = {"model": "random_effects", "inference": "z"}
+    rows = make_rows(make_effects, y, np.array(v), list(study), **settings)
+    found = assess_selection(rows)
+    table = found.tables["bias_selection"]
+    assert table.loc[table["term"] == "mu", "estimate"].notna().any()
+    assert table[["se", "ci_low", "ci_high", "p_value"]].isna().all(axis=None)
+    text = " ".join(found.sentences)
+    assert words in text
+    assert "no intervals" in text
+    assert "percentiles" not in text
+    assert "too narrow" not in text
+
+
+def test_five_studies_that_say_the_same_have_no_interval(make_effects):
+    study = np.repeat(list("abcdef"), 2)
+    rows = make_rows(make_effects, [0.4, 0.05] * 6, np.full(12, 0.02), study, rater=None)
+    found = assess_selection(rows, models=("3psm",), bootstrap=100)
+    table = found.tables["bias_selection"]
+    assert table[["se", "ci_low", "ci_high", "p_value"]].isna().all(axis=None)
+    assert (
+        "The replications of the three-parameter selection model differ too little"
+        in " ".join(found.sentences)
+    )
 
 
 def test_moderators_stay_in_the_model(dependent, make_effects):
@@ -337,6 +441,9 @@ def test_common_effect_has_no_heterogeneity(make_effects):
     assert list(table["term"]) == ["mu", "delta_2", "lrt"]
     fit = fit_selection(y, v, X, Selection((0.025,)), random=False)
     assert table["estimate"].iloc[0] == pytest.approx(fit.beta[0])
+    # not a rounding of 0
+    assert fit.tau2 == 0
+    assert fit_selection(y, v, X, Selection(), random=False).tau2 == 0
 
 
 def test_directions(make_effects):
@@ -356,6 +463,8 @@ def test_directions(make_effects):
         assess_selection(negative, models=("5psm",))
     with pytest.raises(SpecificationError, match="direction"):
         assess_selection(negative, alternative="down")
+    with pytest.raises(SpecificationError, match="one cut point"):
+        assess_selection(negative, steps=[])
 
 
 AWKWARD = {

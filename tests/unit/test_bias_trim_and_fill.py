@@ -131,6 +131,11 @@ def test_equal_standard_errors_leave_the_side_to_the_mean(rows_of):
         assert set(table.loc[table["chosen"], "side"]) == {side}
 
 
+def test_a_side_that_does_not_exist_is_named(rows_of):
+    with pytest.raises(ValueError, match="'up' is not a side of the funnel"):
+        assess_trim_and_fill(rows_of([0.1, 0.3, 0.2], [0.01, 0.02, 0.05]), side="up")
+
+
 def test_what_cannot_be_computed_is_said(rows_of):
     equal = assess_trim_and_fill(rows_of([0.3] * 5, [0.01, 0.02, 0.03, 0.04, 0.05]))
     assert equal.tables["bias_trim_and_fill"].empty

@@ -169,6 +169,22 @@ def test_mirrored_effects_mirror_the_table(make_effects):
 
 
 @pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([0.5, -0.4, 0.1, 0.05, -0.02], "2 of 5 effects are affirmative (significant in either "),
+        ([0.01, -0.02, 0.03], "no effect is significant in either direction"),
+        ([0.9, -0.9, 0.8], "every effect is significant in one direction or the other"),
+    ],
+)
+def test_selection_in_both_directions_favours_neither(y, words, make_effects):
+    rows = make_rows(make_effects, y, 0.01)
+    text = " ".join(assess_worst_case(rows, alternative="two.sided").sentences)
+    assert words in text
+    assert "favoured" not in text
+    assert "favoured direction" in " ".join(assess_worst_case(rows).sentences)
+
+
+@pytest.mark.parametrize(
     ("y", "v", "words"),
     [
         ([0.9] * 6, 0.01, "every effect is significant"),

@@ -78,6 +78,97 @@ def test_mistakes_are_named_in_words(change, message):
     assert problems({**MINIMAL, **change}) == [message]
 
 
+OPTION = {"name": "one", "reason": "defensible"}
+TWO = {"choices": {"rho": [{**OPTION, "rho": 0.2}, {**OPTION, "name": "two", "rho": 0.4}]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"analyses": {"a": {"separate_tau2": "yes"}}}, "'yes' is not true or false. Write true"),
+        ({"sensitivity": {"weights": "no"}}, "sensitivity.weights: 'no' is not true or false."),
+        ({"sensitivity": {"leave_one_out": 3}}, "'3' is not true or false."),
+        ({"bias": {"egger": None}}, "bias.egger: 'None' is not true or false."),
+        (
+            {"sensitivity": {"influence": {"x": 1}}},
+            "sensitivity.influence: This is a group of settings, not true or false.",
+        ),
+        (
+            {"sensitivity": {"cumulative": {"by": 3}}},
+            "sensitivity.cumulative.by: '3' is neither a text nor a list.",
+        ),
+        ({"rho": [0.1]}, "rho: This is a list, not a number."),
+        ({"metric": ["r"]}, "metric: This is a list, not a text."),
+    ],
+)
+def test_values_of_a_wrong_kind_are_told_once(change, message):
+    (found,) = problems({**MINIMAL, **change})
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        (
+            {"sensitivity": {"cumulative": {"bye": "year"}}},
+            ["column sensitivity.cumulative: There is no setting 'bye' here. Did you mean 'by'?"],
+        ),
+        (
+            {"sensitivity": {"gosh": {"subsets": 0, "seed": 1}}},
+            [
+                "column sensitivity.gosh: There is no setting 'seed' here. Known keys: subsets.",
+                "column sensitivity.gosh.subsets: 0 is less than the minimum of 1.",
+            ],
+        ),
+        (
+            {"bias": {"selection": {"models": ["3psm", "5psm"]}}},
+            ["column bias.selection.models.1: '5psm' is not allowed here. Use one of: 3psm"],
+        ),
+        (
+            {"multiverse": {**TWO, "choices": {"rho": [{**OPTION, "roh": 0.2}, OPTION]}}},
+            ["multiverse.choices.rho.0: There is no setting 'roh' here. Did you mean 'rho'?"],
+        ),
+        (
+            {"multiverse": {**TWO, "shard": 2, "maximu": 9}},
+            [
+                "column multiverse: There is no setting 'shard' here. Did you mean 'shards'?",
+                "column multiverse: There is no setting 'maximu' here. Did you mean 'maximum'?",
+            ],
+        ),
+        (
+            {"multiverse": {"choices": {"choice_a": TWO["choices"]["rho"]}}},
+            ["column multiverse.choices: 'choice_a' cannot name a choice."],
+        ),
+        (
+            {"multiverse": {"choices": {f"c{i}": [OPTION, OPTION] for i in range(13)}}},
+            ["multiverse.choices: There are 13 entries here, and 12 are possible at most."],
+        ),
+        (
+            {"multiverse": {"choices": {"rho": [OPTION]}}},
+            ["multiverse.choices.rho: There is only one entry here, and 2 or more are needed."],
+        ),
+        (
+            {"sensitivity": {"permutations": -1}},
+            ["column sensitivity.permutations: -1 is less than the minimum of 0."],
+        ),
+        (
+            {"sensitivity": {"permutations": {"n": 1}}},
+            ["A group of settings is not allowed here. Write false to switch it off, or a number."],
+        ),
+        (
+            {"sensitivity": {"gosh": "no"}},
+            ["'no' is not allowed here. Write false to switch it off, or true, or the settings"],
+        ),
+    ],
+)
+def test_mistakes_inside_a_group_are_told_where_they_are(change, messages):
+    found = problems({**MINIMAL, **change})
+    assert len(found) == len(messages)
+    for text, message in zip(found, messages, strict=True):
+        assert message in text
+        assert "{" not in text
+
+
 def test_all_mistakes_are_listed():
     found = problems({"metrc": "r", "rho": 2, "analyses": {"a b": {}}})
     assert len(found) == 4  # metrc, rho, the name with a blank, effects missing

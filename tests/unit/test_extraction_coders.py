@@ -230,6 +230,54 @@ def test_columns_of_ones_own_are_joined_and_their_types_compared(tmp_path):
     assert [(p.file, p.column, p.severity) for p in told] == [("second.csv", "dose", "note")]
 
 
+def notes(found, code):
+    return [p for p in found.problems if p.code == code]
+
+
+def test_ids_that_differ_by_capitals_or_blanks_are_noted(tmp_path):
+    first = sheet(*(f",Paper {i},r,0.3,50,WAI,client" for i in range(3)))
+    second = sheet(
+        ",Paper 0,r,0.3,50,WAI,client",
+        ",PAPER 1,r,0.3,50,WAI,client",
+        ",PAPER 1,r,0.2,50,HAq,client",
+        ",paper2,r,0.3,50,WAI,client",
+        ",Other,r,0.3,50,WAI,client",
+    )
+    found = notes(check(tmp_path, first, second), "study_id_spelling")
+    assert [(p.file, p.row, p.column, p.value, p.severity) for p in found] == [
+        ("second.csv", 3, "study_id", "PAPER 1", "note"),
+        ("second.csv", 5, "study_id", "paper2", "note"),
+    ]
+    assert found[0].problem == (
+        "The first coder writes this study as 'Paper 1'; as it stands, 'PAPER 1' counts as another "
+        "study."
+    )
+
+
+def test_many_ids_of_another_spelling_are_noted_once(tmp_path):
+    first = sheet(*(f",Paper{i},r,0.3,50,WAI,client" for i in range(9)))
+    found = check(tmp_path, first, first.replace("Paper", "PAPER"))
+    (note,) = notes(found, "study_id_spelling")
+    assert "so do 8 other studies" in note.problem
+
+
+@pytest.mark.parametrize(
+    ("n_matched", "words"),
+    [
+        (0, "None of the second coder's 4 effects matches one of the first coder's."),
+        (1, "Only 1 of the second coder's 4 effects matches one of the first coder's."),
+        (2, None),
+    ],
+)
+def test_few_matches_are_noted(tmp_path, n_matched, words):
+    first = sheet(*(f",S{i},r,0.3,50,WAI,client" for i in range(4)))
+    other = [f",{'S' if i < n_matched else 'T'}{i},r,0.3,50,WAI,client" for i in range(4)]
+    found = notes(check(tmp_path, first, sheet(*other)), "few_matches")
+    assert [(p.file, p.problem, p.severity) for p in found] == (
+        [("second.csv", words, "note")] if words else []
+    )
+
+
 @pytest.fixture
 def review(tmp_path):
     for folder in ("config", "data/raw"):

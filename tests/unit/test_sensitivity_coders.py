@@ -249,6 +249,34 @@ def test_effects_of_one_coder_enter_half_of_the_time(effects):
     )
 
 
+def test_without_a_common_effect_there_is_no_band(effects):
+    names = {name: "X" + effects[name] for name in ("study_id", "sample_id")}
+    _, found = assess(effects, effects.assign(**names))
+    assert found.tables["sensitivity_coders"].empty
+    assert found.tables["sensitivity_coder_disagreements"].empty
+    assert len(found.tables["sensitivity_coder_unmatched"]) == 2 * len(effects)
+    assert found.sentences == (
+        "No effect of this analysis was coded by both coders, so that nothing was compared and no "
+        "band is given.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.9, " times as wide as the confidence interval."),
+        (0.3, "This band has hardly any width beside the confidence interval."),
+    ],
+)
+def test_the_width_of_the_band_is_put_in_words(effects, value, words):
+    effects = change(effects, yi={4: 0.2999})
+    _, found = assess(effects, change(effects, yi={4: value}))
+    (sentence,) = [text for text in found.sentences if text.startswith("Over all 2 combinations")]
+    assert "the central 95 % of the estimates of the pooled correlation lie in" in sentence
+    assert sentence.endswith(words)
+    assert "0.00 times" not in sentence
+
+
 def test_studies_that_were_coded_once_always_enter(effects):
     second = change(effects, yi={1: 0.8}).iloc[:6]
     _, found = assess(effects, second)

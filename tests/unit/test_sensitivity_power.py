@@ -49,7 +49,10 @@ def quadrature_power(shift, df, ci_level):
         # density of √(χ²/df)
         return crossed * stats.chi2.pdf(df * root**2, df) * 2 * df * root
 
-    return integrate.quad(given_root, 0, 12, epsabs=1e-12, epsrel=1e-12, limit=400)[0]
+    # the root lies around 1, with a standard deviation near 1/√(2 df)
+    reach = 20 / np.sqrt(2 * df)
+    ends = (max(0.0, 1 - reach), 1 + reach)
+    return integrate.quad(given_root, *ends, epsabs=1e-12, epsrel=1e-12, limit=400)[0]
 
 
 @pytest.mark.parametrize("df", [2.5, 4.0, 17.3, 400.0])
@@ -79,6 +82,31 @@ def test_normal_case_is_the_closed_form():
 def test_smallest_detectable_difference_has_the_power_asked_for(df):
     smallest = smallest_detectable(0.05, df, 0.95, 0.8)
     assert power_of_t(smallest, 0.05, df, 0.95) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("power", [0.99, 0.9999])
+@pytest.mark.parametrize("df", [30.0, 100.0, 1e4])
+def test_strict_levels_and_high_power_have_a_number(df, power):
+    # scipy's series for the far tail ends without a number on the way
+    smallest = smallest_detectable(0.05, df, 0.999, power)
+    # the far tail is below 1e-9, the quadrature to 1e-12
+    assert quadrature_power(smallest / 0.05, df, 0.999) == pytest.approx(power, abs=2e-9)
+
+
+@pytest.mark.parametrize("df", [4.0, np.inf])
+@pytest.mark.parametrize("power", [0.01, 0.05])
+def test_a_power_without_any_difference_has_no_smallest_difference(df, power):
+    assert np.isnan(smallest_detectable(0.05, df, 0.95, power))
+
+
+def test_a_power_without_any_difference_is_said(effects):
+    found, _, _ = assess(effects, power=0.01)
+    assert found.tables["sensitivity_power"]["smallest_detectable"].isna().all()
+    assert found.tables["sensitivity_power"]["half_width"].notna().all()
+    assert found.sentences[0] == (
+        "No smallest difference can be given: at the level of 0.05 a test has a power of 1 % even "
+        "where there is no difference at all."
+    )
 
 
 @pytest.mark.parametrize("large", [0.5, 5.0, 50.0, 5e3])
@@ -227,5 +255,14 @@ def test_few_effects(make_effects, k, metric):
         assert k == 1
         return
     found = assess_power(result, model_rows(result))
-    assert len(found.tables["sensitivity_power"]) == 6
+    assert len(found.tables["sensitivity_power"]) == (6 if k == 3 else 0)
     assert found.sentences
+
+
+def test_two_studies_do_not_tell_what_more_would_add(make_effects):
+    effects = make_effects([0.1, 0.3, 0.2], [0.01, 0.02, 0.03], ["a", "a", "b"])
+    found, _, _ = assess(effects, {"model": "random_effects"})
+    assert all(table.empty for table in found.tables.values())
+    assert found.sentences == (
+        "With 2 independent studies there is too little to say what further ones would add.",
+    )

@@ -79,7 +79,9 @@ def effects(make_effects):
 def run(effects, choices, base=None, **settings):
     base = starting_point(effects, base or ModelSpecification(model="che"))
     settings = {"choices": choices, **settings}
-    assert multiverse_problems(settings, effects, base) == []
+    # one option fixes a setting, which a review does in its analysis
+    problems = multiverse_problems(settings, effects, base)
+    assert [text for text in problems if "one option only" not in text] == []
     enumeration = enumerate_specifications(settings, base, seed=3)
     names = list(choices)
     return enumeration, run_specifications(effects, enumeration.specifications, names)
@@ -287,7 +289,7 @@ class TestAwkwardRows:
         assessment = summarise_multiverse([table], enumeration)
         text = " ".join(assessment.sentences)
         assert "do not differ" in text
-        assert "To two decimals, every estimate is .24" in text
+        assert "to two decimals, the pooled correlation is always .24" in text
         assert "percentile 50" in text
 
     def test_nothing_estimable(self, few):
@@ -295,7 +297,11 @@ class TestAwkwardRows:
         enumeration = enumerate_specifications(settings, ModelSpecification(model="che"))
         table = run_specifications(few, enumeration.specifications, ["rows"])
         assessment = summarise_multiverse([table], enumeration)
-        assert assessment.sentences[-1] == "None of the specifications could be estimated."
+        assert assessment.sentences == (
+            "1 defensible specification of the analysis was run; it could not be estimated.",
+            "1 choice with 1 option makes 1 combination, which was run.",
+            "1 specification could not be estimated: no effect satisfies this specification.",
+        )
         assert trace_curve(table, enumeration).points.empty
 
 
@@ -451,15 +457,15 @@ class TestProblems:
 
     def test_moderators_are_refused(self, effects):
         base = ModelSpecification(model="che", moderators="rater")
-        found = self.problems(effects, {"rho": options("rho", 0.2)}, base)
+        found = self.problems(effects, {"rho": options("rho", 0.2, 0.4)}, base)
         assert len(found) == 1
         assert "without moderators" in found[0]
 
     def test_conditions_and_scales_are_tried_on_the_rows(self, effects):
         choices = {
-            "rater": [option("patients", where="rater == 'patient'")],
-            "other": [option("unknown", where="raters == 'client'")],
-            "scale": [option("own", metric="generic")],
+            "rater": [option("all"), option("patients", where="rater == 'patient'")],
+            "other": [option("all"), option("unknown", where="raters == 'client'")],
+            "scale": [option("own", metric="generic"), option("r", metric="r")],
         }
         text = "\n".join(self.problems(effects, choices))
         assert "no effect of the analysis satisfies \"rater == 'patient'\"" in text
@@ -470,8 +476,30 @@ class TestProblems:
         effects["reliability_alliance"] = np.nan
         choices = {"attenuation": options("attenuation", "observed", "corrected")}
         assert "no reliability" in self.problems(effects, choices)[0]
-        choices["assumed"] = [option("high", reliability={"outcome": 0.8})]
+        choices["assumed"] = [
+            option("high", reliability={"outcome": 0.8}),
+            option("low", reliability={"outcome": 0.7}),
+        ]
         assert self.problems(effects, choices) == []
+
+    def test_a_choice_needs_two_options(self, effects):
+        found = self.problems(effects, {"rho": options("rho", 0.2)})
+        assert found == ["choice 'rho' has one option only; a choice needs two or more"]
+
+    @pytest.mark.parametrize(
+        "entries",
+        [
+            [option("a", rho=0.2), option("b", rho=0.2)],
+            # the analysis's own rho is 0.6
+            [option("a"), option("b", rho=0.6), option("c", rho=0.2)],
+            [option("a", where="n  > 50"), option("b", where="n > 50 ")],
+            [option("a", outliers={"rule": "none"}), option("b")],
+            [option("a", select="all"), option("b")],
+        ],
+    )
+    def test_options_that_come_to_the_same(self, effects, entries):
+        found = self.problems(effects, {"choice": entries})
+        assert found == ["choice 'choice': the options 'a' and 'b' come to the same; leave one out"]
 
 
 PRODUCT = {
@@ -553,13 +581,77 @@ class TestSummary:
     def test_one_significant_sign_is_said_in_a_word(self):
         assessment, _ = self.assess(np.linspace(0.2, 0.3, 8), ["yes"] * 8)
         text = " ".join(assessment.sentences)
-        assert "Every estimate is significantly positive." in text
+        assert "every estimate is significantly positive." in text
         assert "as they were in every pair" in text
+
+    def test_the_result_is_told_first_and_then_how_it_came_about(self):
+        assessment, _ = self.assess(self.ESTIMATES, self.TESTS)
+        assert assessment.sentences[:3] == (
+            "8 defensible specifications of the analysis were run; the pooled correlation ranges "
+            "from −.07 to .32, with median .18; of these estimates, 62 % are significantly "
+            "positive and 38 % are not significant.",
+            "Of the estimates, 90 % lie within [−.03, .31].",
+            "3 choices with 2, 2 and 2 options make 8 combinations, all of which were run.",
+        )
+
+    def test_untested_pairs_are_no_missing_pairs(self):
+        # every pair has an untested member, though all have estimates
+        tests = ["yes", None, None, "yes", None, "yes", "yes", None]
+        assessment, _ = self.assess(self.ESTIMATES, tests)
+        table = assessment.tables["multiverse_options"]
+        assert table["pairs"].sum() == 12
+        assert assessment.sentences[-1] == (
+            "No two specifications that differ in one choice only are both tested, so that their "
+            "conclusions (sign or significance) could not be compared."
+        )
+        alone = np.where([test is None for test in tests], np.nan, self.ESTIMATES)
+        assessment, _ = self.assess(alone, tests)
+        assert assessment.tables["multiverse_options"]["pairs"].sum() == 0
+        assert assessment.sentences[-1] == (
+            "No two specifications that differ in one choice only could be compared."
+        )
 
     def test_other_tables_are_refused(self):
         assessment, enumeration = self.assess(self.ESTIMATES, self.TESTS)
         with pytest.raises(ValueError, match="not of the specifications"):
             summarise_multiverse([assessment.tables["multiverse"].iloc[1:]], enumeration)
+
+
+def test_options_that_exclude_one_another_and_those_that_change_nothing_are_named(effects):
+    choices = {
+        "size": [option("any"), option("large", where="n > 120")],
+        "sample": [option("every"), option("small", where="n < 80")],
+        "tau2": [option("REML", tau2="REML"), option("PM", tau2="PM")],
+    }
+    enumeration, table = run(effects, choices)
+    sentences = summarise_multiverse([table], enumeration).sentences
+    assert (
+        "4 defensible specifications of the analysis were run, of which 3 could be" in sentences[0]
+    )
+    assert (
+        "“PM” (tau2) never makes a difference, because another option comes to the same or the "
+        "models do not have what it sets." in sentences
+    )
+    assert (
+        "1 specification could not be estimated: no effect satisfies this specification."
+        in sentences
+    )
+    assert "No effect satisfies “large” (size) and “small” (sample), taken together." in sentences
+
+
+def test_one_choice_is_told_in_the_singular(effects):
+    enumeration, table = run(effects, {"rho": options("rho", 0.6, 0.2)})
+    assert (
+        "1 choice with 2 options makes 2 combinations, all of which were run."
+        in summarise_multiverse([table], enumeration).sentences
+    )
+
+
+@pytest.mark.parametrize("model", ["common_effect", "rve"])
+def test_a_common_effect_has_no_variance_between_studies(effects, model):
+    choices = {"model": options("model", model, "che")}
+    table = run(effects, choices)[1].set_index("model")
+    assert np.isnan(table.loc[model, "tau2"]) == (model == "common_effect")
 
 
 def test_shapley_shares_of_overlapping_factors():

@@ -76,6 +76,42 @@ def test_check_names_mistakes_of_an_analysis(review, capsys):
     assert "There is no column 'ratr'" in " ".join(capsys.readouterr().out.split())
 
 
+def check_with(review, text, capsys):
+    """Return exit code and output of a check with more configuration."""
+    config = review / "config/config.yaml"
+    own = config.read_text()
+    config.write_text(own + text)
+    code = main(["check", str(review)])
+    config.write_text(own)
+    return code, " ".join(capsys.readouterr().out.split())
+
+
+def test_check_refuses_a_power_that_every_test_has(review, capsys):
+    code, out = check_with(review, "sensitivity: {power: {power: 0.01}}\n", capsys)
+    assert code == 1
+    assert "column analyses.overall.sensitivity.power.power" in out
+    assert "with a power of 0.05 even where there is nothing, so that 0.01 is too little" in out
+    assert check_with(review, "sensitivity: {power: {power: 0.06}}\n", capsys)[0] == 0
+
+
+def test_check_says_that_text_and_numbers_have_no_order(review, capsys):
+    for where, words in (
+        ("rater > 3", "the column 'rater' holds text, which cannot be compared with a number"),
+        ("n > '30'", "the column 'n' cannot be compared with a text by < or >; write numbers"),
+    ):
+        code, out = check_with(review, f'  other: {{where: "{where}"}}\n', capsys)
+        assert code == 1
+        assert words in out
+        assert "instances of" not in out
+
+
+def test_check_tells_a_choice_of_one_option(review, capsys):
+    option = "{name: a, reason: b, rho: 0.2}"
+    code, out = check_with(review, f"multiverse: {{choices: {{rho: [{option}]}}}}\n", capsys)
+    assert code == 1
+    assert "column multiverse.choices.rho: There is only one entry here" in out
+
+
 def test_a_term_of_ones_own_is_understood(review, capsys):
     edit(review, 0, "instrument", "NS-12")
     assert main(["check", str(review)]) == 1

@@ -127,12 +127,9 @@ def _fitting_alternative(error: jsonschema.ValidationError) -> int | None:
     if error.validator != "anyOf":
         return None
     kinds = VALUE_TYPES.get(type(error.instance), frozenset())
+    alternatives: Any = error.validator_value
     return next(
-        (
-            number
-            for number, schema in enumerate(error.validator_value)
-            if kinds & _schema_types(schema)
-        ),
+        (number for number, schema in enumerate(alternatives) if kinds & _schema_types(schema)),
         None,
     )
 
@@ -158,7 +155,8 @@ def _in_words(error: jsonschema.ValidationError) -> list[tuple[str, str]]:
 
 
 def _one_in_words(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> tuple[str, str]:
-    value = error.instance
+    value: Any = error.instance
+    rule: Any = error.validator_value
     if error.validator == "required":
         return error.message.replace("is a required property", "is missing") + ".", "Add it."
     if error.validator == "enum":
@@ -169,9 +167,9 @@ def _one_in_words(error: jsonschema.ValidationError, schema: Mapping[str, Any]) 
     if error.validator == "type":
         return _wrong_type(value, schema)
     if error.validator == "anyOf":
-        return _no_alternative(value, error.validator_value)
+        return _no_alternative(value, rule)
     if error.validator in SIZE_WORDS:
-        limit = f"{error.validator_value} {SIZE_WORDS[str(error.validator)]}"
+        limit = f"{rule} {SIZE_WORDS[str(error.validator)]}"
         given = {0: "There is nothing here", 1: "There is only one entry here"}
         text = given.get(len(value), f"There are {len(value)} entries here")
         return f"{text}, and {limit}.", str(schema.get("description", ""))

@@ -87,7 +87,8 @@ def assess_bias(
     try:
         rows = model_rows(result)
     except InestimableError as error:
-        text = f"Nothing to assess: {reason(error)}."
+        why = reason(error) if result.failure else "a single effect was not pooled"
+        text = f"Nothing to assess: {why}."
         return [Assessment(name, {}, (text,)).completed(own) for name, own in TABLES.items()]
     selection = settings.get("selection")
     # the direction of selection is one for all methods that have one

@@ -13,6 +13,8 @@ SMALLEST_P = 1e-5
 # Gauss–Legendre points over the z values between, where the integrand is smooth and the normal
 # density has a standard deviation of 1 at least
 POINTS = 64
+# bound of the shapes in metafor's selmodel as well: below it the likelihood no longer changes
+SMALLEST_SHAPE = 1e-5
 
 
 class BetaWeights:
@@ -32,6 +34,7 @@ class BetaWeights:
     """
 
     n_shapes = 2
+    smallest = SMALLEST_SHAPE
 
     def __init__(self, z: Array, sigma: Array, *, two_sided: bool) -> None:
         self.sigma = sigma

@@ -10,6 +10,11 @@ Index = NDArray[np.intp]
 
 # fewer usable replications than this, or than half of them, carry no percentile interval
 MINIMUM_REPLICATIONS = 50
+# four studies can be drawn in 35 different ways, five in 126
+MINIMUM_STUDIES = 5
+MINIMUM_DIFFERENT = 40
+# two replications closer than this share of the largest have found the same
+SAME_DRAW = 1e-6
 
 
 @dataclass(frozen=True)
@@ -20,9 +25,11 @@ class BootstrapSummary:
     ----------
     se, ci_low, ci_high, p_value
         Standard deviations, percentile intervals and p-values, shape (q,); NaN where too few
-        replications are usable.
+        replications are usable or differ, and for an estimate that is the same in all.
     replications
         Number of usable replications.
+    different
+        Number of different ones among them.
     """
 
     se: Array
@@ -30,6 +37,7 @@ class BootstrapSummary:
     ci_high: Array
     p_value: Array
     replications: int
+    different: int
 
 
 def draw_counts(clusters: Index, replications: int, seed: int) -> Array:
@@ -77,14 +85,21 @@ def summarise_draws(
     interval just reaches the null, with one added to both counts.
     """
     usable = len(draws)
-    if usable < max(MINIMUM_REPLICATIONS, requested / 2):
+    size = np.abs(draws).max(axis=0, initial=0.0)
+    rounded = np.round(draws / np.where(size > 0, size, 1.0) / SAME_DRAW)
+    different = len(np.unique(rounded, axis=0))
+    if usable < max(MINIMUM_REPLICATIONS, requested / 2) or different < MINIMUM_DIFFERENT:
         missing = np.full(len(null), np.nan)
-        return BootstrapSummary(missing, missing, missing, missing, usable)
+        return BootstrapSummary(missing, missing, missing, missing, usable, different)
+    varies = np.ptp(rounded, axis=0) > 0
     tail = (1 - ci_level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     below = (draws <= null).sum(axis=0)
     above = (draws >= null).sum(axis=0)
     p_value = np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (usable + 1))
-    return BootstrapSummary(
-        draws.std(axis=0, ddof=1), low, high, np.where(np.isnan(null), np.nan, p_value), usable
+    se, low, high, p_value = (
+        np.where(varies, values, np.nan)
+        for values in (draws.std(axis=0, ddof=1), low, high, p_value)
     )
+    p_value = np.where(np.isnan(null), np.nan, p_value)
+    return BootstrapSummary(se, low, high, p_value, usable, different)

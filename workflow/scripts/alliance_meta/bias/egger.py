@@ -203,9 +203,10 @@ def _describe(rows: ModelRows, table: pd.DataFrame, failures: dict[str, list[str
         names = " and ".join(VARIANTS[v] for v in variants)
         sentences.append(f"Egger's test by {names} could not be computed: {cause}.")
     if rows.n_studies < FEW_STUDIES:
+        silent = not row["p_value"] < CLEAR_P
         sentences.append(
-            f"With {format_count(rows.n_studies, 'study', 'studies')} the test has little power; "
-            "its silence is no evidence of symmetry."
+            f"With {format_count(rows.n_studies, 'study', 'studies')} the test has little power"
+            f"{'; its silence is no evidence of symmetry' if silent else ''}."
         )
     if rows.dependent and {"lm", "random_effects"} & set(table["variant"]):
         sentences.append(

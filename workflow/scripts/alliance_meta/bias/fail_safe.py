@@ -103,7 +103,8 @@ def assess_fail_safe(rows: ModelRows, *, target: float = SMALL_EFFECT) -> Assess
     rows
         The analysis.
     target
-        Orwin's smallest effect of interest on the reporting scale, not zero.
+        Orwin's smallest effect of interest on the reporting scale, not zero; it takes the sign
+        of the mean.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def assess_fail_safe(rows: ModelRows, *, target: float = SMALL_EFFECT) -> Assess
         return Assessment("fail_safe", {"bias_fail_safe": table}, (text,))
     units = independent_units(rows)
     counts, text = dict[str, int](), ""
-    aim = math.nan
+    aims = dict[str, float]()
     if target == 0 or (abs(target) >= 1 and rows.spec.metric != "generic"):
         text = (
             f"Orwin's fail-safe number is not defined for a target of {format_number(target)}; "
@@ -124,10 +125,9 @@ def assess_fail_safe(rows: ModelRows, *, target: float = SMALL_EFFECT) -> Assess
         )
     else:
         aim = abs(math.atanh(target) if rows.spec.metric == "fisher_z" else target)
-        counts = {
-            "orwin": count_orwin(units.y, aim),
-            "orwin_weighted": count_orwin(units.y, aim, 1 / units.v),
-        }
+        for name, weights in (("orwin", None), ("orwin_weighted", 1 / units.v)):
+            counts[name] = count_orwin(units.y, aim, weights)
+            aims[name] = math.copysign(aim, float(np.average(units.y, weights=weights)))
     numbers = {
         "rosenthal": count_rosenthal(units.y, units.v),
         **counts,
@@ -135,7 +135,7 @@ def assess_fail_safe(rows: ModelRows, *, target: float = SMALL_EFFECT) -> Assess
     }
     table = pd.DataFrame(
         [
-            (name, n, aim if name in counts else np.nan, len(units.y), units.kind, NOTES[name])
+            (name, n, aims.get(name, np.nan), len(units.y), units.kind, NOTES[name])
             for name, n in numbers.items()
         ],
         columns=FAIL_SAFE_COLUMNS,
@@ -144,18 +144,20 @@ def assess_fail_safe(rows: ModelRows, *, target: float = SMALL_EFFECT) -> Assess
         "Such numbers are weak evidence: they take the unseen results as zero on average and "
         "ignore heterogeneity."
     )
-    sentences = [_describe(numbers, aim, units.kind, rows.spec.metric), text, weak]
+    sentences = [_describe(numbers, aims, units.kind, rows.spec.metric), text, weak]
     return Assessment("fail_safe", {"bias_fail_safe": table}, tuple(s for s in sentences if s))
 
 
-def _describe(numbers: Mapping[str, int], aim: float, kind: str, metric: str) -> str:
+def _describe(numbers: Mapping[str, int], aims: Mapping[str, float], kind: str, metric: str) -> str:
     noun = ("effect",) if kind == "effect" else ("study", "studies")
     symbol = "" if metric == "generic" else "r = "
-    target = symbol + format_effect(float(reporting_scale(aim, metric)), metric)
+    target = symbol + format_effect(
+        float(reporting_scale(aims.get("orwin", np.nan), metric)), metric
+    )
     goals = {
         "rosenthal": ("the combined p-values", "not be significant (Rosenthal)"),
         "rosenberg": ("the weighted mean", "not be significant (Rosenberg)"),
-        "orwin": ("the unweighted mean", f"be no larger than {target} (Orwin)"),
+        "orwin": ("the unweighted mean", f"be no further from zero than {target} (Orwin)"),
     }
     parts = [
         f"{subject} would {state} with {format_count(numbers[name], *noun)} of no effect added"

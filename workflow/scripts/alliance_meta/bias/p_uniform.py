@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from alliance_meta.assessments import Assessment
-from alliance_meta.bias.selection_likelihood import SelectionLikelihood, TruncatedWeights
+from alliance_meta.bias.selection_likelihood import (
+    SelectionFits,
+    SelectionLikelihood,
+    TruncatedWeights,
+)
 from alliance_meta.effect_sizes import aggregate_effects
 from alliance_meta.formatting import (
     format_count,
@@ -183,30 +187,36 @@ class _Profile:
         means = [share * naive for share in START_MEANS]
         tau2 = [t * self.likelihood.v0 for t in START_TAU2] if random else [0.0]
         starts = [(mean, t) for mean in means for t in tau2]
-        self.mean, self.tau2, self.top = self._climb(starts, np.array([True, random]))
-        self.unit = math.sqrt(self.likelihood.v0 + self.tau2)
-        if not np.isfinite(self.top):
-            raise InestimableError(
-                "the likelihood has no maximum at a finite mean: the effects lie so close to the "
-                "bounds of significance that they do not tell how large they would be without "
-                "selection"
+        fits = self._maximise(starts, np.array([True, random]))
+        if fits.failed.all():
+            close = (
+                ": the effects lie so close to the bounds of significance that they do not tell "
+                "how large they would be without selection"
             )
+            raise InestimableError(fits.why_none + close * (not fits.unfinished.any()))
+        self.mean, self.tau2, self.top = _highest(fits)
+        self.unit = math.sqrt(self.likelihood.v0 + self.tau2)
+
+    def _maximise(
+        self, starts: list[tuple[float, float]], free: NDArray[np.bool_]
+    ) -> SelectionFits:
+        mean, tau2 = np.array(starts).T
+        start = self.likelihood.pack(mean[:, None], tau2, np.zeros((len(starts), 0)))
+        return self.likelihood.maximise(start, np.ones((len(starts), len(self.y))), free)
 
     def _climb(
         self, starts: list[tuple[float, float]], free: NDArray[np.bool_]
     ) -> tuple[float, float, float]:
         """Return mean, τ² and log-likelihood of the highest maximum; −∞ where there is none."""
-        mean, tau2 = np.array(starts).T
-        start = self.likelihood.pack(mean[:, None], tau2, np.zeros((len(starts), 0)))
-        fits = self.likelihood.maximise(start, np.ones((len(starts), len(self.y))), free)
-        value = np.where(fits.failed, -np.inf, fits.value)
-        best = int(np.argmax(value))
-        return float(fits.beta[best, 0]), float(fits.tau2[best]), float(value[best])
+        return _highest(self._maximise(starts, free))
 
     def value(self, mean: float, tau2: float) -> float:
-        """Return the log-likelihood of a mean and a τ²."""
+        """Return the log-likelihood of a mean and a τ²; −∞ where it is beyond computing."""
         x = self.likelihood.pack(np.array([[mean]]), np.array([tau2]), np.zeros((1, 0)))
-        return float(self.likelihood.evaluate(x, np.ones((1, len(self.y))))[0][0])
+        # derivatives far from all effects overflow where the value may still be known
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            value = float(self.likelihood.evaluate(x, np.ones((1, len(self.y))))[0][0])
+        return value if math.isfinite(value) else -math.inf
 
     def at_mean(self, mean: float) -> float:
         """Return the profile log-likelihood of a mean."""
@@ -219,6 +229,12 @@ class _Profile:
         """Return the profile log-likelihood of a τ²."""
         starts = [(share * self.mean, tau2) for share in START_MEANS]
         return self._climb(starts, np.array([True, False]))[2]
+
+
+def _highest(fits: SelectionFits) -> tuple[float, float, float]:
+    value = np.where(fits.failed, -np.inf, fits.value)
+    best = int(np.argmax(value))
+    return float(fits.beta[best, 0]), float(fits.tau2[best]), float(value[best])
 
 
 def _end(profile: Callable[[float], float], inner: float, step: float, level: float) -> float:

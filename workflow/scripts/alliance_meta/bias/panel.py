@@ -46,6 +46,8 @@ P_UNIFORM_STAR_ASSUMPTION = (
     "significant results have one chance to appear, others another, whatever their size"
 )
 SELECTION_ROWS = ("3psm", "4psm", "beta")
+# methods whose label is a common noun
+WITH_ARTICLE = (*SELECTION_ROWS, "worst_case")
 SMALL_NUMBERS = (
     "none",
     "one",
@@ -87,13 +89,16 @@ def judge_conclusion(own: tuple[float, float, float], corrected: tuple[float, fl
     Returns
     -------
     str
-        "yes" where the estimates have one sign and the intervals lie on the same side of zero, or
-        both hold it; "no" where not; "unclear" where a number is missing.
+        "yes" where both intervals hold zero, or both lie on the same side of it and the estimates
+        with them; "no" where not; "unclear" where a number is missing.
     """
     if not np.isfinite([*own, *corrected]).all():
         return "unclear"
-    same_sign = np.sign(own[0]) == np.sign(corrected[0])
-    return "yes" if same_sign and _side(*own[1:]) == _side(*corrected[1:]) else "no"
+    if _side(*own[1:]) != _side(*corrected[1:]):
+        return "no"
+    # two results that are compatible with zero say the same, whatever their signs
+    same = _side(*own[1:]) == 0 or np.sign(own[0]) == np.sign(corrected[0])
+    return "yes" if same else "no"
 
 
 def _side(low: float, high: float) -> int:
@@ -206,7 +211,16 @@ def _describe(table: pd.DataFrame) -> list[str]:
     if table["conclusion_holds"].iloc[0] == "unclear":
         return ["The analysis has no interval, so that corrections have no conclusion to change."]
     holds, changes, silent = (
-        list(corrections.loc[corrections["conclusion_holds"] == verdict, "label"])
+        [
+            f"the {label}" if method in WITH_ARTICLE else label
+            for method, label, found in zip(
+                corrections["method"],
+                corrections["label"],
+                corrections["conclusion_holds"],
+                strict=True,
+            )
+            if found == verdict
+        ]
         for verdict in ("yes", "no", "unclear")
     )
     sentences = []

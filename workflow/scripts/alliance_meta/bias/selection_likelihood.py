@@ -26,9 +26,10 @@ SHORTENING = 0.25
 ROUNDING = 1e-12
 # the parameters are scaled to units of about 1: less information than this is none
 LEAST_INFORMATION = 1e-6
-# relative selection probabilities beyond these are the bounds of metafor's selmodel as well
+# bound of metafor's selmodel as well
 LARGEST_WEIGHT = 100.0
-SMALLEST_WEIGHT = 1e-8
+# metafor's bound is 0, of which there is no logarithm: the weights of real data stay above this
+SMALLEST_WEIGHT = 1e-50
 # τ² beyond this many times the variance of the effects is no estimate
 LARGEST_TAU2 = 1e4
 # a mean further than this many standard deviations from every effect is no estimate
@@ -73,6 +74,11 @@ class WeightFunction(Protocol):
         """Number of shape parameters J."""
         ...
 
+    @property
+    def smallest(self) -> float:
+        """Lower bound of what the shape parameters are logarithms of."""
+        ...
+
     def log_weights(self, shapes: Array) -> tuple[Array, Array, Array]:
         """Return log weights (B, k), first and (diagonal) second derivatives (J, B or 1, k)."""
         ...
@@ -96,6 +102,8 @@ class StepWeights:
     fixed
         The weights of all J + 1 intervals, where they are given and not estimated.
     """
+
+    smallest = SMALLEST_WEIGHT
 
     def __init__(
         self,
@@ -199,6 +207,7 @@ class TruncatedWeights:
     """
 
     n_shapes = 0
+    smallest = SMALLEST_WEIGHT
 
     def __init__(self, z: Array, sigma: Array, step: float) -> None:
         self.critical = -float(special.ndtri(step)) * sigma
@@ -241,6 +250,8 @@ class SelectionFits:
         Log-likelihoods, shape (B,).
     failed
         Whether no maximum was found, shape (B,).
+    unfinished
+        Which of those were still climbing at a finite mean when the steps ran out, shape (B,).
     """
 
     beta: Array
@@ -248,6 +259,17 @@ class SelectionFits:
     shapes: Array
     value: Array
     failed: Mask
+    unfinished: Mask
+
+    @property
+    def why_none(self) -> str:
+        """Why no maximum was found, where none was."""
+        if self.unfinished.any():
+            return (
+                "the search was still climbing after "
+                f"{MAXIMUM_ITERATIONS} steps without having found the maximum of the likelihood"
+            )
+        return "the likelihood has no maximum at a finite mean"
 
 
 class SelectionLikelihood:
@@ -287,7 +309,7 @@ class SelectionLikelihood:
         self.higher = np.full(q, np.inf)
         self.lower[self.p] = np.log(self.v0)
         self.higher[self.p] = np.log((self.v0 + float(np.var(y))) * LARGEST_TAU2)
-        self.lower[self.p + 1 :] = np.log(SMALLEST_WEIGHT)
+        self.lower[self.p + 1 :] = np.log(weights.smallest)
         self.higher[self.p + 1 :] = np.log(LARGEST_WEIGHT)
 
     def pack(self, beta: Array, tau2: Array, shapes: Array) -> Array:
@@ -373,13 +395,14 @@ class SelectionLikelihood:
             Called with the number of finished fits.
         """
         size = max(CHUNK_ELEMENTS // len(self.y), 8)
-        ends, values, failures = [], [], []
+        ends, values, failures, unfinished = [], [], [], []
         for first in range(0, len(start), size):
             part = slice(first, first + size)
-            end, value, failed = self._climb(start[part], counts[part], free)
+            end, value, failed, going = self._climb(start[part], counts[part], free)
             ends.append(end)
             values.append(value)
             failures.append(failed)
+            unfinished.append(going)
             advance(len(end))
         parameters = np.concatenate(ends)
         beta = np.linalg.solve(self.basis, parameters[:, : self.p].T).T
@@ -389,10 +412,11 @@ class SelectionLikelihood:
             parameters[:, self.p + 1 :],
             np.concatenate(values),
             np.concatenate(failures),
+            np.concatenate(unfinished),
         )
 
-    def _climb(self, start: Array, counts: Array, free: Mask) -> tuple[Array, Array, Mask]:
-        """Return where Newton's method with bounds ends, the value there, and failures."""
+    def _climb(self, start: Array, counts: Array, free: Mask) -> tuple[Array, Array, Mask, Mask]:
+        """Return where Newton's method with bounds ends, the value there, failures and why."""
         x = np.clip(start, self.lower, self.higher)
         failed = np.ones(len(x), dtype=bool)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -418,8 +442,10 @@ class SelectionLikelihood:
                 going = ~last
                 active, x, value = active[going], x[going], value[going]
                 step, counts = step[going], counts[going]
-            failed |= ~self._is_sane(places)
-        return places, finals, failed
+            unfinished = np.zeros(len(failed), dtype=bool)
+            unfinished[active] = True
+            sane = self._is_sane(places)
+        return places, finals, failed | ~sane, unfinished & sane
 
     def _is_sane(self, x: Array) -> Mask:
         """Return whether the parameters are an estimate rather than on the way to infinity."""
@@ -464,8 +490,10 @@ class SelectionLikelihood:
         along = np.matmul(np.swapaxes(axes, 1, 2), gradient[:, :, None]) / values[:, :, None]
         step = np.matmul(axes, along)[:, :, 0]
         longest = np.maximum(np.abs(step).max(axis=1), LONGEST_STEP)
-        shortened: Array = step * scale * (LONGEST_STEP / longest)[:, None]
-        return shortened
+        shortened = step * scale * (LONGEST_STEP / longest)[:, None]
+        # rounding of the axes would move what is held
+        result: Array = np.where(held, 0.0, shortened)
+        return result
 
     def _scale(self, x: Array) -> Array:
         """Return the unit of each parameter, shape (B, q)."""

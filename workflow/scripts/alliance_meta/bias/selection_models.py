@@ -1,7 +1,7 @@
 """Selection models: the mean that remains if publication depends on the p-value."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
@@ -13,7 +13,14 @@ from scipy import stats
 
 from alliance_meta.assessments import Assessment
 from alliance_meta.bias.beta_selection import BetaWeights
-from alliance_meta.bias.cluster_bootstrap import BootstrapSummary, draw_counts, summarise_draws
+from alliance_meta.bias.cluster_bootstrap import (
+    MINIMUM_DIFFERENT,
+    MINIMUM_REPLICATIONS,
+    MINIMUM_STUDIES,
+    BootstrapSummary,
+    draw_counts,
+    summarise_draws,
+)
 from alliance_meta.bias.selection_likelihood import (
     LARGEST_WEIGHT,
     LEAST_INFORMATION,
@@ -70,6 +77,8 @@ SAME_VALUE = 1e-6
 LEAST_SPREAD = 1e-8
 # more failed replications than this share are remarked upon
 MANY_FAILED = 0.2
+# a weight this near to 0 supposes that almost nothing of its interval was published
+NEGLIGIBLE_WEIGHT = 1e-4
 MODEL_LABELS = {
     "3psm": "three-parameter selection model",
     "4psm": "four-parameter selection model",
@@ -283,10 +292,8 @@ class _Search:
         ]
         fits = self.climb(self._pack(starts), self.free)
         if fits.failed.all():
-            raise InestimableError(
-                "the likelihood has no maximum at a finite mean: these effects do not tell "
-                "selection from the size of the effects"
-            )
+            untold = ": these effects do not tell selection from the size of the effects"
+            raise InestimableError(fits.why_none + untold * (not fits.unfinished.any()))
         best = _highest(fits)
         found = np.where(np.isfinite(fits.value), fits.value, -np.inf)
         notes = []
@@ -298,7 +305,12 @@ class _Search:
         one = slice(best, best + 1)
         return (
             SelectionFits(
-                fits.beta[one], fits.tau2[one], fits.shapes[one], fits.value[one], fits.failed[one]
+                fits.beta[one],
+                fits.tau2[one],
+                fits.shapes[one],
+                fits.value[one],
+                fits.failed[one],
+                fits.unfinished[one],
             ),
             notes,
         )
@@ -375,7 +387,13 @@ def _covariance(search: _Search, fits: SelectionFits) -> tuple[Array, list[str]]
     likelihood = search.likelihood
     p = likelihood.p
     x = likelihood.pack(fits.beta, fits.tau2, fits.shapes)
-    _, gradient, hessian = likelihood.evaluate(x, np.ones((1, len(likelihood.y))))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        _, gradient, hessian = likelihood.evaluate(x, np.ones((1, len(likelihood.y))))
+    if not (np.isfinite(gradient).all() and np.isfinite(hessian).all()):
+        raise InestimableError(
+            "the curvature of the likelihood cannot be computed at its maximum: some effects lie "
+            "too far from the others"
+        )
     delta = np.exp(fits.shapes[0])
     chain = np.concatenate([np.ones(p + 1), 1 / delta])
     information = -hessian[0] * np.outer(chain, chain)
@@ -384,11 +402,17 @@ def _covariance(search: _Search, fits: SelectionFits) -> tuple[Array, list[str]]
     at_bound = (x[0] <= likelihood.lower) | (x[0] >= likelihood.higher)
     estimated = search.free & ~at_bound
     notes = []
+    is_steps = isinstance(likelihood.weights, StepWeights)
     if at_bound[p + 1 :].any():
-        largest = format_number(LARGEST_WEIGHT, 0)
+        smallest = "0" if is_steps else f"{likelihood.weights.smallest:.5f}"
         notes.append(
-            "A weight ran to a bound of the search (0 or "
-            f"{largest}): these effects do not tell how large it is."
+            f"A {'weight' if is_steps else 'shape'} ran to a bound of the search ({smallest} or "
+            f"{format_number(LARGEST_WEIGHT, 0)}): these effects do not tell how large it is."
+        )
+    if is_steps and ((delta < NEGLIGIBLE_WEIGHT) & ~at_bound[p + 1 :]).any():
+        notes.append(
+            "A weight is almost 0, as if next to nothing of its interval had been published; the "
+            "estimate is an extrapolation."
         )
     size = np.sqrt(np.abs(np.diag(information)))
     size = np.where(size > 0, size, 1.0)
@@ -511,6 +535,8 @@ def assess_selection(
     SpecificationError
         If a model, direction or cut point does not exist.
     """
+    if not len(steps):
+        raise SpecificationError("give one cut point of the p-value at least", setting="steps")
     unknown = [model for model in models if model not in SELECTION_MODELS]
     if unknown:
         raise SpecificationError(
@@ -524,8 +550,9 @@ def assess_selection(
     plans = _plans(models, tuple(float(step) for step in steps), direction)
     sentences = _opening(rows, pooled, direction)
     counts = None
-    if rows.dependent and bootstrap:
+    if rows.dependent and bootstrap and rows.n_studies >= MINIMUM_STUDIES:
         counts = draw_counts(rows.independent, bootstrap, seed)
+    summaries = dict[str, BootstrapSummary]()
     table: list[dict[str, object]] = []
     random = rows.spec.model != "common_effect"
     terms = rows.terms if rows.has_moderators else ("mu",)
@@ -543,11 +570,12 @@ def assess_selection(
         summary = None
         if counts is not None:
             summary = bootstrap_selection(fit, counts, ci_level=rows.spec.ci_level, advance=advance)
+            summaries[plan.label] = summary
         lines = _lines(plan, fit, terms, rows, summary)
         table += lines
-        sentences += _describe(plan, fit, lines, rows, summary, bootstrap)
+        sentences += _describe(plan, fit, lines, rows)
     if any(line["method"] != "not estimable" for line in table):
-        sentences += _closing(rows, bootstrap)
+        sentences += [*_count_failed(summaries, bootstrap), *_closing(rows, bootstrap)]
     frame = pd.DataFrame(table, columns=SELECTION_COLUMNS)
     text = ("model", "term", "method", "k_intervals")
     frame = frame.astype({c: "str" if c in text else float for c in SELECTION_COLUMNS})
@@ -676,17 +704,16 @@ def _opening(rows: ModelRows, pooled: float, direction: str) -> list[str]:
 def _closing(rows: ModelRows, bootstrap: int) -> list[str]:
     if not rows.dependent:
         return []
-    intervals = (
-        "the intervals are percentiles of a bootstrap that draws whole studies"
-        if bootstrap
-        else "without a bootstrap there are no intervals"
-    )
+    studies = format_count(rows.n_studies, "independent study", "independent studies")
     few = []
-    if bootstrap and rows.n_studies < FEW_STUDIES:
-        few = [
-            f"With {format_count(rows.n_studies, 'independent study', 'independent studies')} such "
-            "a bootstrap tends to make intervals too narrow."
-        ]
+    if not bootstrap:
+        intervals = "without a bootstrap there are no intervals"
+    elif rows.n_studies < MINIMUM_STUDIES:
+        intervals = f"{studies} cannot carry a bootstrap, so that there are no intervals"
+    else:
+        intervals = "the intervals are percentiles of a bootstrap that draws whole studies"
+        if rows.n_studies < FEW_STUDIES:
+            few = [f"With {studies} such a bootstrap tends to make intervals too narrow."]
     return [
         "The point estimates of the selection models take all effects as independent, which they "
         f"are not; {intervals}, and the likelihood-ratio tests have no p-value.",
@@ -694,13 +721,40 @@ def _closing(rows: ModelRows, bootstrap: int) -> list[str]:
     ]
 
 
+def _count_failed(summaries: Mapping[str, BootstrapSummary], bootstrap: int) -> list[str]:
+    """Return how many replications of each model could not be fitted, and what follows."""
+    labels, alike = dict[int, list[str]](), list[str]()
+    for label, summary in summaries.items():
+        if summary.replications < bootstrap:
+            labels.setdefault(summary.replications, []).append(f"the {label}")
+        missing = bool(np.isnan(summary.ci_low).all())
+        if missing and summary.different < MINIMUM_DIFFERENT and summary.replications:
+            alike.append(f"the {label}")
+    parts = []
+    for replications, names in labels.items():
+        failed = bootstrap - replications
+        tail = ""
+        if replications < max(MINIMUM_REPLICATIONS, bootstrap / 2):
+            tail = ", too many for an interval"
+        elif failed / bootstrap > MANY_FAILED:
+            tail = ", so many that the intervals are not trustworthy"
+        parts.append(f"{failed} in {join_words(names)}{tail}")
+    sentences = []
+    if parts:
+        sentences.append(
+            f"Some of the {bootstrap} replications of the bootstrap could not be fitted: "
+            f"{'; '.join(parts)}."
+        )
+    if alike:
+        sentences.append(
+            f"The replications of {join_words(alike)} differ too little among each other for an "
+            "interval."
+        )
+    return sentences
+
+
 def _describe(
-    plan: _Plan,
-    fit: SelectionFit,
-    lines: Sequence[dict[str, object]],
-    rows: ModelRows,
-    summary: BootstrapSummary | None,
-    bootstrap: int,
+    plan: _Plan, fit: SelectionFit, lines: Sequence[dict[str, object]], rows: ModelRows
 ) -> list[str]:
     """Return the sentences of one model, numbers from its lines."""
     metric = rows.spec.metric
@@ -740,18 +794,6 @@ def _describe(
             f"{prefix}{n_few} of p-values {hold} fewer than {FEW_EFFECTS} effects "
             f"({'/'.join(str(n) for n in fit.counts)} from the smallest p-values to the largest); "
             "the estimate rests on few results."
-        )
-    if summary is not None and bootstrap - summary.replications:
-        failed = bootstrap - summary.replications
-        share = failed / bootstrap
-        tail = ""
-        if np.isnan(summary.ci_low).all():
-            tail = " too many for an interval"
-        elif share > MANY_FAILED:
-            tail = " so many that its intervals are not trustworthy"
-        sentences.append(
-            f"{prefix}{format_count(failed, 'replication')} of {bootstrap} could not be "
-            f"fitted{',' + tail if tail else ''}."
         )
     return sentences
 

@@ -21,7 +21,11 @@ from alliance_meta.bias.units import (
 from alliance_meta.formatting import format_count, join_words
 from alliance_meta.models.pooling import PooledFit, fit_pooled
 from alliance_meta.models.rows import ModelRows
-from alliance_meta.models.specification import InestimableError, ModelSpecification
+from alliance_meta.models.specification import (
+    InestimableError,
+    ModelSpecification,
+    SpecificationError,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -211,12 +215,22 @@ def assess_trim_and_fill(rows: ModelRows, *, side: str = "auto") -> Assessment:
         Tables ``bias_trim_and_fill``, a row for each of L0, R0, Q0 and each side, and
         ``bias_trim_and_fill_effects`` with the effects added.
 
+    Raises
+    ------
+    SpecificationError
+        If the side does not exist.
+
     Notes
     -----
     Univariate analyses are trimmed by their own model. Where effects are dependent, one
     composite per study is trimmed by the univariate model; the mirrored composites then join
     the effects as new studies, and the analysis's own model is fitted to all of them.
     """
+    if side not in (*SIDES, "auto"):
+        raise SpecificationError(
+            f"'{side}' is not a side of the funnel; use one of: {', '.join((*SIDES, 'auto'))}",
+            setting="side",
+        )
     empty = {
         "bias_trim_and_fill": pd.DataFrame(columns=TRIM_COLUMNS),
         "bias_trim_and_fill_effects": pd.DataFrame(columns=FILLED_COLUMNS),

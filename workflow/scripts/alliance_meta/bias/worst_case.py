@@ -236,11 +236,13 @@ def assess_worst_case(
         sentences.append(
             "The worst case of selection was computed for the overall mean, without moderators."
         )
+    both = alternative == "two.sided"
     problem = ""
     if n_affirmative == 0:
-        problem = "no effect is significant in the favoured direction"
+        problem = f"no effect is significant in {'either' if both else 'the favoured'} direction"
     elif n_affirmative == k:
-        problem = "every effect is significant in the favoured direction"
+        where = "one direction or the other" if both else "the favoured direction"
+        problem = f"every effect is significant in {where}"
     elif rows.n_studies == 1:
         problem = "all effects come from one independent study"
     if problem:
@@ -267,7 +269,9 @@ def assess_worst_case(
         table.append(_ratio_line(f"s_value_estimate{suffix}", model.s_value(), k))
         table.append(_ratio_line(f"s_value_interval{suffix}", model.s_value_interval(), k))
     frame = pd.DataFrame(table, columns=WORST_CASE_COLUMNS)
-    sentences += _describe(frame.set_index("quantity"), rows, n_affirmative, sign * pooled)
+    sentences += _describe(
+        frame.set_index("quantity"), rows, n_affirmative, sign * pooled, both=both
+    )
     return Assessment("worst_case", {"bias_worst_case": frame}, tuple(sentences))
 
 
@@ -324,7 +328,7 @@ def _ratio_line(name: str, ratio: float, k: int) -> tuple[object, ...]:
 
 
 def _describe(
-    table: pd.DataFrame, rows: ModelRows, n_affirmative: int, favoured: float
+    table: pd.DataFrame, rows: ModelRows, n_affirmative: int, favoured: float, *, both: bool
 ) -> list[str]:
     metric, k = rows.spec.metric, len(rows.y)
     worst = table.loc["worst_case", ["estimate", "ci_low", "ci_high"]].to_numpy(float)
@@ -334,14 +338,16 @@ def _describe(
     noun = "effect" if k - n_affirmative == 1 else "effects"
     sentences = [
         f"{n_affirmative} of {format_count(k, 'effect')} "
-        f"{'is' if n_affirmative == 1 else 'are'} affirmative (significant in the favoured "
-        f"direction). The mean of the nonaffirmative {noun} alone, the worst case of "
-        f"selection, is {format_effect(value, metric)}"
+        f"{'is' if n_affirmative == 1 else 'are'} affirmative (significant in "
+        f"{'either' if both else 'the favoured'} direction). The mean of the nonaffirmative "
+        f"{noun} alone, the worst case of selection, is {format_effect(value, metric)}"
         f"{f', {level} {interval}' if interval else ' (no interval can be computed)'}."
     ]
     if favoured <= 0:
         sentences.append(
-            "The pooled effect does not lie in the favoured direction, so that such selection "
+            "The pooled effect is 0, so that there is nothing for selection to explain."
+            if both
+            else "The pooled effect does not lie in the favoured direction, so that such selection "
             "cannot explain it."
         )
         return sentences

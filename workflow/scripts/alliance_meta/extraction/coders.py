@@ -1,6 +1,7 @@
 """Two coders of the same studies: check the sheets of both and find their common effects."""
 
 import re
+import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from alliance_meta.codebook import Codebook
 from alliance_meta.extraction.checks import Extraction, check_sheets
 from alliance_meta.extraction.sheets import column_key, read_sheet
+from alliance_meta.formatting import format_count
 from alliance_meta.problems import Problem, unique_problems
 
 Mask = NDArray[np.bool_]
@@ -37,6 +39,8 @@ HOW_COLUMN = "matched_by"
 FIRST_DATA_ROW = 2
 
 CODERS = ("first", "second")
+# of more differing ids only the first is told
+LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,14 @@ def check_coders(
             *second.problems,
             *_shared_sheets(sheets, second_sheets),
             *_differing_types(first.effects, effects, second_sheets[0][0]),
+            *_differing_spellings(first.effects, effects),
         ],
     )
     coded = (_coded_ids(first.effects, sheets), _coded_ids(effects, second_sheets))
-    return DoubleExtraction(first, second, match_coders(first.effects, effects, coded=coded))
+    matching = match_coders(first.effects, effects, coded=coded)
+    few = _few_matches(len(matching.matched), len(effects), second_sheets[0][0])
+    second = replace(second, problems=[*second.problems, *few])
+    return DoubleExtraction(first, second, matching)
 
 
 def match_coders(
@@ -365,6 +373,63 @@ def _differing_types(first: pd.DataFrame, second: pd.DataFrame, file: str) -> li
             severity="note",
         )
         for name in differing_types(first, second)
+    ]
+
+
+def _differing_spellings(first: pd.DataFrame, second: pd.DataFrame) -> list[Problem]:
+    """Note studies of the second coder whose ids are the first's but for capitals or blanks."""
+    firsts = set(_texts(first, "study_id"))
+    spelt = {_plain_id(study): study for study in sorted(firsts, reverse=True)}
+    places = [
+        i
+        for i in np.flatnonzero(~second["study_id"].duplicated().to_numpy())
+        if (study := str(second["study_id"].iloc[i])) not in firsts and _plain_id(study) in spelt
+    ]
+    right = "Write study_id the same way in both coders' sheets."
+    # many have one cause
+    shown, more = (places, 0) if len(places) <= LISTED else (places[:1], len(places) - 1)
+    found = []
+    for i in shown:
+        row, study = second.iloc[i], str(second["study_id"].iloc[i])
+        others = f"; so do {more:,} other studies whose ids differ like this" if more else ""
+        found.append(
+            Problem(
+                str(row["source_file"]),
+                f"The first coder writes this study as '{spelt[_plain_id(study)]}'; as it stands, "
+                f"'{study}' counts as another study{others}.",
+                right,
+                sheet="" if pd.isna(row["source_sheet"]) else str(row["source_sheet"]),
+                row=int(row["source_row"]),
+                column="study_id",
+                value=study,
+                code="study_id_spelling",
+                severity="note",
+            )
+        )
+    return found
+
+
+def _plain_id(study: str) -> str:
+    """Return an id without capitals and blanks."""
+    return "".join(unicodedata.normalize("NFKC", study).split()).casefold()
+
+
+def _few_matches(n_matched: int, n_second: int, file: str) -> list[Problem]:
+    """Note that most of the second coder's effects are without a partner."""
+    if 2 * n_matched >= n_second:
+        return []
+    few = f"Only {n_matched:,}" if n_matched else "None"
+    verb = "match" if n_matched > 1 else "matches"
+    return [
+        Problem(
+            file,
+            f"{few} of the second coder's {format_count(n_second, 'effect')} {verb} one of the "
+            "first coder's.",
+            "Check study_id and effect_id in both coders' sheets: effects without a partner count "
+            "as found by one coder only.",
+            code="few_matches",
+            severity="note",
+        )
     ]
 
 

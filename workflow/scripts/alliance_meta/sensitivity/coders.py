@@ -90,6 +90,15 @@ BAND = (0.025, 0.5, 0.975)
 # more than these do not help in a sentence
 NAMED_LEVELS = 5
 
+# a band narrower than this share of the confidence interval prints as none of it
+HARDLY_WIDE = 0.005
+NO_WIDTH = "has hardly any width beside"
+
+NOTHING_COMPARED = (
+    "No effect of this analysis was coded by both coders, so that nothing was compared and no band "
+    "is given."
+)
+
 Bounds = tuple[float, float, float]
 Estimates = dict[str, Bounds]
 
@@ -140,6 +149,7 @@ def assess_coders(
     Assessment
         ``sensitivity_coders`` (levels on the reporting scale, continuous coefficients on the
         analysis metric), ``sensitivity_coder_disagreements``, ``sensitivity_coder_unmatched``.
+        Without an effect that both coded only the last has rows.
 
     Notes
     -----
@@ -159,6 +169,11 @@ def assess_coders(
     except SpecificationError as error:
         text = f"The second coder's effects cannot enter: {'; '.join(error.problems).rstrip('.')}."
         return Assessment(NAME, {}, (text,)).completed(TABLES)
+    unmatched = _list_unmatched(pairs, classes, matching)
+    if not _coded_twice(pairs, classes).any():
+        # a band would tell what lone studies do, not what coding does
+        tables = {"sensitivity_coder_unmatched": unmatched}
+        return Assessment(NAME, tables, (NOTHING_COMPARED,)).completed(TABLES)
     refit = _Refit(result, classes, codebook)
     default = RESAMPLES if refit.in_batch else SINGLE_RESAMPLES
     limit = default if resamples is None else resamples
@@ -166,7 +181,6 @@ def assess_coders(
     drawn = [np.sort(np.concatenate([classes.always, row[row >= 0]])) for row in chosen]
     table = _band_table(result, refit, classes, drawn, weights, exact, advance)
     disagreements = _list_disagreements(pairs, classes, spec)
-    unmatched = _list_unmatched(pairs, classes, matching)
     total = len(drawn) if exact else limit
     sentences = _describe(result, table, pairs, classes, total, codebook)
     tables = dict(zip(TABLES, (table, disagreements, unmatched), strict=True))
@@ -439,6 +453,11 @@ def _print(cell: object) -> str | None:
     return np.format_float_positional(cell, trim="-") if isinstance(cell, float) else str(cell)
 
 
+def _coded_twice(pairs: VersionPairs, classes: VersionClasses) -> Mask:
+    """Return which effects that can enter both coders have."""
+    return classes.relevant & (pairs.first >= 0) & (pairs.second >= 0)
+
+
 def _list_unmatched(
     pairs: VersionPairs, classes: VersionClasses, matching: Matching
 ) -> pd.DataFrame:
@@ -459,11 +478,8 @@ def _describe(
     total: int,
     codebook: Codebook,
 ) -> list[str]:
-    both = classes.relevant & (pairs.first >= 0) & (pairs.second >= 0)
-    if not both.any():
-        return ["No effect of this analysis was coded by both coders, so nothing was compared."]
     sentences = [
-        _describe_agreement(pairs, both),
+        _describe_agreement(pairs, _coded_twice(pairs, classes)),
         *_describe_alone(pairs, classes.relevant),
     ]
     if pairs.kept:
@@ -542,13 +558,15 @@ def _describe_band(
         for name in ("first_coder", "second_coder", "resampled_median")
     )
     text = (
-        f"Over {base}, the central 95 % of the pooled {noun} lie in {band}, around a median of "
-        f"{median}; it is {first} with the first coder's values and {second} with the second's"
+        f"Over {base}, the central 95 % of the estimates of the pooled {noun} lie in {band}, "
+        f"around a median of {median}; it is {first} with the first coder's values and {second} "
+        "with the second's"
     )
     width = row["ci_high"] - row["ci_low"]
     if width > 0:
         ratio = (row["resampled_high"] - row["resampled_low"]) / width
-        text += f". This band is {format_number(ratio)} times as wide as the confidence interval"
+        wide = f"is {format_number(ratio)} times as wide as"
+        text += f". This band {wide if ratio >= HARDLY_WIDE else NO_WIDTH} the confidence interval"
     sentences = [f"{text}."]
     if count < total:
         sentences.append(f"In {total - count:,} of them the mean could not be estimated.")

@@ -270,10 +270,8 @@ def assess_power(
         studies both are without rows.
     """
     if rows.n_studies < FEWEST_STUDIES:
-        text = (
-            f"With {format_count(rows.n_studies, 'independent study', 'independent studies')} there "
-            "is too little to say what further ones would add, or what could be found."
-        )
+        few = format_count(rows.n_studies, "independent study", "independent studies")
+        text = f"With {few} there is too little to say what further ones would add."
         return Assessment(NAME, {}, (text,)).completed(TABLES)
     counts = sorted({int(n) for n in (*studies, update) if n > 0})
     rate, span = studies_per_year(rows)

@@ -70,11 +70,13 @@ NO_VARIANCE = 1e-20
 # prints as 0 %
 NEGLIGIBLE_SHARE = 0.005
 ALL_ALIKE = {
-    "significantly positive": "Every estimate is significantly positive.",
-    "significantly negative": "Every estimate is significantly negative.",
-    "not significant": "No estimate is significant.",
-    "without a test": "No estimate could be tested.",
+    "significantly positive": "every estimate is significantly positive",
+    "significantly negative": "every estimate is significantly negative",
+    "not significant": "no estimate is significant",
+    "without a test": "no estimate could be tested",
 }
+# options that a sentence lists
+LISTED = 3
 SINGLE = "a single effect: it is shown with its own interval; nothing was pooled"
 TOO_FEW_STUDIES = "too few independent studies to pool"
 NOTHING = "no effect satisfies this specification"
@@ -172,7 +174,8 @@ def run_specifications(
         One row per specification: ``specification``, a column per choice (see
         ``choice_columns``), ``k_studies k_effects estimate ci_low ci_high p_value tau2
         significant reason``; estimate and interval on the reporting scale, τ² on that of the
-        analysis. ``reason`` says why something is missing.
+        analysis and empty for a common effect, which has none. ``reason`` says why an estimate
+        or a test is missing.
 
     Raises
     ------
@@ -544,7 +547,7 @@ def summarise_multiverse(
             "multiverse_variance": variance,
             "multiverse_options": options,
         },
-        tuple(_sentences(summary, variance, options, enumeration, metric)),
+        tuple(_sentences(table, summary, variance, options, enumeration, metric)),
     )
 
 
@@ -759,31 +762,46 @@ def _percent(share: float) -> str:
 
 
 def _sentences(
+    table: pd.DataFrame,
     summary: pd.DataFrame,
     variance: pd.DataFrame,
     options: pd.DataFrame,
     enumeration: Enumeration,
     metric: str,
 ) -> list[str]:
-    size = describe_size(enumeration)
-    sentences = [size[:1].upper() + size[1:]]
     value = dict(zip(summary["quantity"], summary["value"], strict=True))
+    sentences = [
+        _result_sentence(value, metric),
+        *_spread_sentences(value, metric),
+        describe_size(enumeration),
+        *_idle_sentences(table, enumeration),
+        *_missing_sentences(table, enumeration),
+    ]
+    if not value["estimated"]:
+        return sentences
+    sentences += _base_sentences(value, enumeration, metric)
+    sentences += _variance_sentences(variance)
+    return sentences + _option_sentences(options)
+
+
+def _result_sentence(value: Mapping[str, float], metric: str) -> str:
+    """Say what the specifications found."""
     n, estimated = int(value["specifications"]), int(value["estimated"])
+    text = (
+        f"{format_count(n, 'defensible specification')} of the analysis "
+        f"{'was' if n == 1 else 'were'} run"
+    )
     if not estimated:
-        return [*sentences, "None of the specifications could be estimated."]
+        return f"{text}; {'it' if n == 1 else 'none of them'} could not be estimated."
     if estimated < n:
-        sentences.append(
-            f"{n - estimated:,} of {n:,} could not be estimated; the column reason says why."
-        )
+        text += f", of which {estimated:,} could be estimated"
+    noun = "effect" if metric == "generic" else "correlation"
     low, high = (format_effect(value[name], metric) for name in ("minimum", "maximum"))
     if low == high:
-        sentences.append(f"To two decimals, every estimate is {low}.")
+        text += f"; to two decimals, the pooled {noun} is always {low}"
     else:
-        sentences.append(
-            f"The estimates range from {low} to {high}, with median "
-            f"{format_effect(value['median'], metric)}; 90 % lie within "
-            f"{format_interval(value['q05'], value['q95'], metric)}."
-        )
+        median = format_effect(value["median"], metric)
+        text += f"; the pooled {noun} ranges from {low} to {high}, with median {median}"
     shares = [
         (value["share_significant_positive"], "significantly positive"),
         (value["share_significant_negative"], "significantly negative"),
@@ -792,13 +810,85 @@ def _sentences(
     ]
     present = [(share, words) for share, words in shares if share > 0]
     if len(present) == 1:
-        sentences.append(ALL_ALIKE[present[0][1]])
-    else:
-        parts = [f"{_percent(share)} are {words}" for share, words in present]
-        sentences.append(f"Of {format_count(estimated, 'estimate')}, {join_words(parts)}.")
-    sentences += _base_sentences(value, enumeration, metric)
-    sentences += _variance_sentences(variance)
-    return sentences + _option_sentences(options)
+        return f"{text}; {ALL_ALIKE[present[0][1]]}."
+    parts = [f"{_percent(share)} are {words}" for share, words in present]
+    return f"{text}; of these estimates, {join_words(parts)}."
+
+
+def _spread_sentences(value: Mapping[str, float], metric: str) -> list[str]:
+    inner = format_interval(value["q05"], value["q95"], metric)
+    if format_effect(value["minimum"], metric) == format_effect(value["maximum"], metric):
+        return []
+    return [f"Of the estimates, 90 % lie within {inner}."]
+
+
+def _idle_sentences(table: pd.DataFrame, enumeration: Enumeration) -> list[str]:
+    """Name options whose every combination amounts to one with another option."""
+    if enumeration.sampled:
+        return []
+    names = [choice.name for choice in enumeration.choices]
+    idle = [
+        f"“{option.name}” ({choice.name})"
+        for choice, column in zip(enumeration.choices, choice_columns(names), strict=True)
+        for option in choice.options
+        if not (table[column] == option.name).any()
+    ]
+    if not idle:
+        return []
+    makes, sets = ("makes", "it sets") if len(idle) == 1 else ("make", "they set")
+    return [
+        f"{join_words(_shorten(idle, 'other option'))} never {makes} a difference, because another "
+        f"option comes to the same or the models do not have what {sets}."
+    ]
+
+
+def _missing_sentences(table: pd.DataFrame, enumeration: Enumeration) -> list[str]:
+    """Say why specifications could not be estimated, and which options leave no row together."""
+    missing = table.loc[table["estimate"].isna()]
+    if missing.empty:
+        return []
+    counts = missing["reason"].value_counts(sort=True)
+    parts = [
+        f"{reason} ({count:,})" if len(counts) > 1 else str(reason)
+        for reason, count in counts.items()
+    ]
+    start = f"{format_count(len(missing), 'specification')} could not be estimated"
+    sentences = [f"{start}: {'; '.join(_shorten(parts, 'other reason'))}."]
+    pairs = _excluding_pairs(table, enumeration)
+    if pairs:
+        sentences.append(
+            f"No effect satisfies {join_words(_shorten(pairs, 'other pair'))}, taken together."
+        )
+    return sentences
+
+
+def _excluding_pairs(table: pd.DataFrame, enumeration: Enumeration) -> list[str]:
+    """Return pairs of options, each of which leaves effects, that leave none together."""
+    names = [choice.name for choice in enumeration.choices]
+    empty = (table["reason"] == NOTHING).to_numpy(dtype=bool)
+    chosen = [
+        (place, f"“{option.name}” ({choice.name})", (table[column] == option.name).to_numpy(bool))
+        for place, (choice, column) in enumerate(
+            zip(enumeration.choices, choice_columns(names), strict=True)
+        )
+        for option in choice.options
+        if option.settings.get("where")
+    ]
+    return [
+        f"{one} and {other}"
+        for (i, one, first), (j, other, second) in combinations(chosen, 2)
+        if i != j
+        and (first & second).any()
+        and empty[first & second].all()
+        and not empty[first].all()
+        and not empty[second].all()
+    ]
+
+
+def _shorten(words: list[str], noun: str) -> list[str]:
+    """Return the first of many words, and how many others there are."""
+    more = len(words) - LISTED
+    return words if more <= 0 else [*words[:LISTED], format_count(more, noun)]
 
 
 def _base_sentences(value: Mapping[str, float], enumeration: Enumeration, metric: str) -> list[str]:
@@ -834,6 +924,11 @@ def _variance_sentences(variance: pd.DataFrame) -> list[str]:
 
 def _option_sentences(options: pd.DataFrame) -> list[str]:
     compared = options.loc[(options["base"] == NO) & options["conclusion_moves"].notna()]
+    if compared.empty and options["pairs"].any():
+        return [
+            "No two specifications that differ in one choice only are both tested, so that their "
+            "conclusions (sign or significance) could not be compared."
+        ]
     if compared.empty:
         return ["No two specifications that differ in one choice only could be compared."]
     moving = compared.loc[compared["conclusion_moves"] > 0]

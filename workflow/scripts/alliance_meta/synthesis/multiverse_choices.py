@@ -49,6 +49,10 @@ class Outliers:
     limit: float = math.inf
 
 
+# what an option leaves unset, where the analysis has no such setting
+UNSET: Mapping[str, Any] = {"select": "all", "outliers": Outliers()}
+
+
 @dataclass(frozen=True)
 class Option:
     """One way to decide a choice: the settings that it makes, and why it is defensible."""
@@ -590,7 +594,30 @@ def multiverse_problems(
             )
     if problems:
         return problems
-    return _effect_problems(read_choices(settings), effects, base, files)
+    read = read_choices(settings)
+    return [*_repeated_options(read, base), *_effect_problems(read, effects, base, files)]
+
+
+def _repeated_options(choices: tuple[Choice, ...], base: ModelSpecification) -> list[str]:
+    """Name options of a choice that make the same settings; one left open is the analysis's."""
+    own = {**{key: getattr(base, key) for key in MODEL_SETTINGS}, **UNSET}
+    problems = []
+    for choice in choices:
+        settings = [
+            {key: option.settings.get(key, own[key]) for key in choice.varied if key != "where"}
+            | {"where": _condition(option)}
+            for option in choice.options
+        ]
+        for place, made in enumerate(settings):
+            # told once, with the first that comes to the same
+            first = settings.index(made)
+            if first < place:
+                one, other = (choice.options[i].name for i in (first, place))
+                problems.append(
+                    f"choice '{choice.name}': the options '{one}' and '{other}' come to the same; "
+                    "leave one out"
+                )
+    return problems
 
 
 def _base_problems(base: ModelSpecification) -> list[str]:
@@ -612,6 +639,8 @@ def _choice_problems(name: str, entries: Any) -> list[str]:
     if not isinstance(entries, list) or not entries or len(_mappings(entries)) < len(entries):
         return [f"choice '{name}' needs a list of options, each with a name and a reason"]
     problems = []
+    if len(entries) == 1:
+        problems.append(f"choice '{name}' has one option only; a choice needs two or more")
     names = [str(entry.get("name") or "") for entry in entries]
     for repeated in sorted({n for n in names if n and names.count(n) > 1}):
         problems.append(f"choice '{name}' has several options called '{repeated}'")
@@ -730,15 +759,16 @@ def describe_size(enumeration: Enumeration) -> str:
     """Return, in one sentence, how many specifications there are and why."""
     n = len(enumeration.specifications)
     sizes = [len(choice.options) for choice in enumeration.choices]
-    combinations = format_count(enumeration.n_combinations, "combination")
+    options = f"{join_words([str(s) for s in sizes])} option{'' if sizes == [1] else 's'}"
+    combined = format_count(enumeration.n_combinations, "combination")
     text = (
-        f"{format_count(len(sizes), 'choice')} with {join_words([str(s) for s in sizes])} options "
-        f"make {combinations}"
+        f"{format_count(len(sizes), 'choice')} with {options} "
+        f"{'makes' if len(sizes) == 1 else 'make'} {combined}"
     )
     if enumeration.sampled:
         return f"{text}; an evenly random sample of {format_count(n, 'specification')} was run."
     if n == enumeration.n_combinations:
-        return f"{text}, all of which were run."
+        return f"{text}, {'which was' if n == 1 else 'all of which were'} run."
     return (
         f"{text}; those that amount to the same were run once, which leaves "
         f"{format_count(n, 'specification')}."
