@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from alliance_meta.bias import p_uniform
 from alliance_meta.bias.p_uniform import P_UNIFORM_COLUMNS, assess_p_uniform, fit_p_uniform
 from alliance_meta.effect_sizes import aggregate_effects
 from alliance_meta.models import ModelSpecification, analyse
@@ -84,6 +85,22 @@ def test_what_cannot_be_estimated():
         fit_p_uniform(np.array([0.3]), np.array([0.01]))
     with pytest.raises(SpecificationError, match="one direction"):
         fit_p_uniform(np.array([0.3, 0.2]), np.array([0.01, 0.01]), alternative="two.sided")
+
+
+def test_running_out_of_steps_is_not_running_to_infinity(monkeypatch):
+    with pytest.raises(InestimableError, match="no maximum at a finite mean: the effects lie"):
+        fit_p_uniform(np.array([-0.1, 0.01, 5.0]), np.full(3, 0.01), alternative="less")
+    monkeypatch.setattr("alliance_meta.bias.selection_likelihood.MAXIMUM_ITERATIONS", 1)
+    with pytest.raises(InestimableError, match="still climbing after 1 step without"):
+        fit_p_uniform(np.array([0.5, 0.1, 0.3]), np.full(3, 0.01))
+
+
+def test_means_beyond_computing_have_no_likelihood():
+    y = np.array([0.1, 0.3, 0.5, 0.2])
+    profile = p_uniform._Profile(y, np.full(4, 0.01), False)
+    # a warning of an overflow would be an error
+    assert profile.at_mean(1e160) == -np.inf
+    assert np.isfinite(profile.at_mean(-1e3))
 
 
 def make_rows(make_effects, y, v, study=None, **settings):

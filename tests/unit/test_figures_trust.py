@@ -219,7 +219,7 @@ def draw_all(
     """Return index and figures; files are slow and have a test of their own."""
     figures: dict[str, list[Figure]] = {}
 
-    def keep(pages: list[Figure], stem: Path) -> list[Path]:
+    def keep(pages: list[Figure], stem: Path, **_: bool) -> list[Path]:
         figures[stem.name] = pages
         return [stem.with_suffix(".svg")]
 

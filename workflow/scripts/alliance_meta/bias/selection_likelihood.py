@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from alliance_meta.formatting import format_count
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
 # elements of one work array: the dozens that an iteration needs stay near the processor
 CHUNK_ELEMENTS = 2**14
-MAXIMUM_ITERATIONS = 100
+MAXIMUM_ITERATIONS = 200
 # Newton's method squares its error: after a step below this the parameters are exact
 LAST_STEP = 1e-6
 # longest step in a mean (in standard deviations of an effect) and in a logarithm
@@ -28,8 +30,8 @@ ROUNDING = 1e-12
 LEAST_INFORMATION = 1e-6
 # bound of metafor's selmodel as well
 LARGEST_WEIGHT = 100.0
-# metafor's bound is 0, of which there is no logarithm: the weights of real data stay above this
-SMALLEST_WEIGHT = 1e-50
+# metafor's bound of the weights of steps is 0, of which there is no logarithm
+SMALLEST_WEIGHT = 1e-100
 # τ² beyond this many times the variance of the effects is no estimate
 LARGEST_TAU2 = 1e4
 # a mean further than this many standard deviations from every effect is no estimate
@@ -266,8 +268,8 @@ class SelectionFits:
         """Why no maximum was found, where none was."""
         if self.unfinished.any():
             return (
-                "the search was still climbing after "
-                f"{MAXIMUM_ITERATIONS} steps without having found the maximum of the likelihood"
+                f"the search was still climbing after {format_count(MAXIMUM_ITERATIONS, 'step')} "
+                "without having found the maximum of the likelihood"
             )
         return "the likelihood has no maximum at a finite mean"
 

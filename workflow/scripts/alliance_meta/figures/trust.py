@@ -94,7 +94,8 @@ def _keep(
     name: str, heading: str, alt: str, caption: str, figures: list[Figure], folder: Path
 ) -> dict[str, Any]:
     """Save a figure and return its entry for the index."""
-    files = save_pages(figures, folder / name)
+    # there are many of these, and papers print few of them
+    files = save_pages(figures, folder / name, whole_fonts=False)
     return {
         "name": name,
         "title": heading,
