@@ -137,5 +137,5 @@ def test_studies_that_share_a_sample_are_fitted_together(review):
 
 
 def test_an_analysis_without_a_fit_has_no_rows(make_effects):
-    with pytest.raises(InestimableError, match="nothing was pooled"):
+    with pytest.raises(InestimableError, match="a single effect was not pooled"):
         model_rows(analyse(make_effects([0.3], [0.01], ["a"]), ModelSpecification()))

@@ -213,7 +213,6 @@ def test_new_analysis_runs_itself_and_the_report_only(home, finished):
     ("old", "new", "rules"),
     [
         ("gosh: {subsets: 300}", "gosh: false", {"assess_sensitivity"}),
-        ("bootstrap: 50", "bootstrap: 60", {"assess_bias"}),
         ("permutations: 500", "permutations: 600", {"fit_analysis"}),
         ("all count", "each counts", {"run_multiverse", "summarise_multiverse"}),
     ],
@@ -238,7 +237,6 @@ def test_a_changed_setting_reruns_what_uses_it(home, finished, old, new, rules):
     ("file", "rules"),
     [
         ("report/page.py", {"render_report"}),
-        ("figures/forest.py", {"draw_figures", "render_report"}),
         (
             "bias/egger.py",
             {

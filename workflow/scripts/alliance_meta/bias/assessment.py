@@ -87,8 +87,7 @@ def assess_bias(
     try:
         rows = model_rows(result)
     except InestimableError as error:
-        why = reason(error) if result.failure else "a single effect was not pooled"
-        text = f"Nothing to assess: {why}."
+        text = f"Nothing to assess: {reason(error)}."
         return [Assessment(name, {}, (text,)).completed(own) for name, own in TABLES.items()]
     selection = settings.get("selection")
     # the direction of selection is one for all methods that have one

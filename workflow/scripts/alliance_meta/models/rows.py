@@ -91,7 +91,7 @@ def model_rows(result: AnalysisResult) -> ModelRows:
     """
     fitted = result.fitted
     if fitted is None:
-        raise InestimableError(result.failure or "nothing was pooled")
+        raise InestimableError(result.failure or "a single effect was not pooled")
     data = fitted.data
     return ModelRows(
         data,

@@ -45,7 +45,7 @@ SELECTION_WORDS = {
 }
 FAIL_SAFE_WORDS = {
     "rosenthal": "Rosenthal: combined p-values no longer significant",
-    "orwin": "Orwin: mean no larger than the target",
+    "orwin": "Orwin: mean no further from zero than the target",
     "orwin_weighted": "Orwin, weighted by precision",
     "rosenberg": "Rosenberg: weighted mean no longer significant",
 }
