@@ -30,7 +30,7 @@ test: $(READY) ## run all tests and checks
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --quiet --check
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## measure speed against R (needs R with metafor)
 	@$(BIN)/python benchmarks/compare_models.py
